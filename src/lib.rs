@@ -1,0 +1,6 @@
+//! muster
+#![forbid(unsafe_code)]
+pub mod codec;
+pub mod ids;
+pub mod limits;
+pub mod wire;

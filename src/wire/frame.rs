@@ -1,0 +1,272 @@
+//! How messages stand on the two transports: WebSocket frames, control-stream lengths, datagrams and their pieces.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+use super::message::{ClientMessage, Inputs, ServerMessage, Snapshot};
+use crate::codec::{self, DecodeError};
+use crate::ids::{InputSeq, SessionTag, Tick};
+
+/// Room kept before a message for the longest header of an unmasked WebSocket frame (RFC 6455 5.2).
+pub const WS_HEADROOM: usize = 10;
+
+/// The most pieces a snapshot is cut into; a larger one goes on the control stream.
+pub const MAX_PIECES: usize = 8;
+
+/// The most of a message in one datagram: what fits the smallest path that QUIC allows (1,200 bytes, RFC 9000 14)
+/// after packet, frame and piece headers.
+pub const PIECE_BYTES: usize = 1_100;
+
+const WHOLE: u8 = 0;
+const PIECE: u8 = 1;
+/// Kind, tag and tick (4 bytes each, little endian), index, count.
+const PIECE_HEADER: usize = 11;
+const INPUTS_KIND: u32 = 2;
+const MAX_BATCH: u64 = 16;
+
+/// What a client sent: inputs, read in place, or any other message.
+#[derive(Debug)]
+pub enum ClientFrame<'a> {
+    /// The hot path: nothing was copied.
+    Inputs(InputBatch<'a>),
+    /// Everything else.
+    Message(ClientMessage),
+}
+
+/// The inputs of one message, read where they lie. All of it is known to decode.
+#[derive(Clone, Copy, Debug)]
+pub struct InputBatch<'a> {
+    /// The newest snapshot the client has seen.
+    pub seen: Tick,
+    left: u64,
+    bytes: &'a [u8],
+}
+
+impl<'a> Iterator for InputBatch<'a> {
+    type Item = (InputSeq, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.left = self.left.checked_sub(1)?;
+        let (seq, rest) = codec::decode_prefix::<InputSeq>(self.bytes).ok()?;
+        let (data, rest) = codec::borrow_prefix::<&[u8]>(rest).ok()?;
+        self.bytes = rest;
+        Some((seq, data))
+    }
+}
+
+/// Reads one message of a client, all of it or not at all. Inputs are read in place.
+///
+/// # Errors
+/// [`DecodeError`] when the bytes are not exactly one message.
+pub fn decode_client(bytes: &[u8]) -> Result<ClientFrame<'_>, DecodeError> {
+    let (kind, rest) = codec::decode_prefix::<u32>(bytes)?;
+    if kind != INPUTS_KIND {
+        return codec::decode(bytes).map(ClientFrame::Message);
+    }
+    let (seen, rest) = codec::decode_prefix::<Tick>(rest)?;
+    let (count, rest) = codec::decode_prefix::<u64>(rest)?;
+    if count == 0 || count > MAX_BATCH {
+        return Err(DecodeError::Malformed);
+    }
+    let mut after = rest;
+    for _ in 0..count {
+        (_, after) = codec::decode_prefix::<InputSeq>(after)?;
+        (_, after) = codec::borrow_prefix::<&[u8]>(after)?;
+    }
+    if !after.is_empty() {
+        return Err(DecodeError::TrailingBytes);
+    }
+    Ok(ClientFrame::Inputs(InputBatch { seen, left: count, bytes: rest }))
+}
+
+/// Encodes inputs as a whole client message.
+pub fn encode_inputs(inputs: &Inputs, out: &mut Vec<u8>) {
+    codec::encode_into(&INPUTS_KIND, out);
+    codec::encode_into(inputs, out);
+}
+
+/// One snapshot, encoded once and framed once for each transport. Cloning shares the bytes.
+#[derive(Clone, Debug)]
+pub struct SnapshotFrames {
+    websocket: Bytes,
+    body_at: usize,
+    tag: SessionTag,
+    tick: Tick,
+}
+
+impl SnapshotFrames {
+    /// Encodes the message and the WebSocket header before it.
+    pub fn new(snapshot: Snapshot) -> Self {
+        let (tag, tick) = (snapshot.tag, snapshot.tick);
+        let mut buffer = vec![0; WS_HEADROOM];
+        buffer.reserve(snapshot.state.len() + 16 * snapshot.applied.len() + 32);
+        codec::encode_into(&ServerMessage::Snapshot(snapshot), &mut buffer);
+        let body = buffer.len() - WS_HEADROOM;
+        let mut header = Vec::with_capacity(WS_HEADROOM);
+        put_ws_header(body, &mut header);
+        let start = WS_HEADROOM - header.len();
+        if let Some(room) = buffer.get_mut(start..WS_HEADROOM) {
+            room.copy_from_slice(&header);
+        }
+        Self { websocket: Bytes::from(buffer).slice(start..), body_at: header.len(), tag, tick }
+    }
+
+    /// The whole WebSocket frame.
+    pub fn websocket(&self) -> &Bytes {
+        &self.websocket
+    }
+
+    /// The message alone.
+    pub fn body(&self) -> Bytes {
+        self.websocket.slice(self.body_at..)
+    }
+
+    /// The payloads of the datagrams that carry it, each behind `prefix` (what the transport puts before a payload),
+    /// or `None` when it needs more than [`MAX_PIECES`] and belongs on the control stream.
+    pub fn datagrams(&self, prefix: &[u8]) -> Option<Vec<Bytes>> {
+        let body = self.websocket.get(self.body_at..).unwrap_or_default();
+        if body.len() < PIECE_BYTES {
+            let mut whole = BytesMut::with_capacity(prefix.len() + 1 + body.len());
+            whole.put_slice(prefix);
+            whole.put_u8(WHOLE);
+            whole.put_slice(body);
+            return Some(vec![whole.freeze()]);
+        }
+        let room = PIECE_BYTES - PIECE_HEADER;
+        let count = body.len().div_ceil(room);
+        if count > MAX_PIECES {
+            return None;
+        }
+        let pieces = body.chunks(room).enumerate().map(|(index, chunk)| {
+            let mut piece = BytesMut::with_capacity(prefix.len() + PIECE_HEADER + chunk.len());
+            piece.put_slice(prefix);
+            piece.put_u8(PIECE);
+            piece.put_u32_le(self.tag.0);
+            piece.put_u32_le(self.tick.0);
+            piece.put_u8(index as u8);
+            piece.put_u8(count as u8);
+            piece.put_slice(chunk);
+            piece.freeze()
+        });
+        Some(pieces.collect())
+    }
+}
+
+/// Puts a snapshot's pieces together again: the receiving end of [`SnapshotFrames::datagrams`].
+///
+/// Holds the pieces of one tick, the newest heard of: at most [`MAX_PIECES`] datagrams.
+#[derive(Debug, Default)]
+pub struct Assembler {
+    newest: (u32, u32),
+    pieces: Vec<Option<Bytes>>,
+}
+
+impl Assembler {
+    /// Takes a datagram's payload; returns a message once it is whole.
+    ///
+    /// # Errors
+    /// [`DecodeError::Malformed`] when it is neither a whole message nor a piece of one.
+    pub fn handle_datagram(&mut self, payload: Bytes) -> Result<Option<Bytes>, DecodeError> {
+        match payload.first() {
+            Some(&WHOLE) => return Ok(Some(payload.slice(1..))),
+            Some(&PIECE) if payload.len() > PIECE_HEADER => {}
+            _ => return Err(DecodeError::Malformed),
+        }
+        let mut header = payload.get(1..PIECE_HEADER).ok_or(DecodeError::Malformed)?;
+        let of = (header.get_u32_le(), header.get_u32_le());
+        let (index, count) = (usize::from(header.get_u8()), usize::from(header.get_u8()));
+        if !(2..=MAX_PIECES).contains(&count) || index >= count {
+            return Err(DecodeError::Malformed);
+        }
+        if of.0 == self.newest.0 && of.1 < self.newest.1 {
+            return Ok(None);
+        }
+        if of != self.newest || self.pieces.len() != count {
+            self.newest = of;
+            self.pieces.clear();
+            self.pieces.resize(count, None);
+        }
+        if let Some(place) = self.pieces.get_mut(index) {
+            *place = Some(payload.slice(PIECE_HEADER..));
+        }
+        if self.pieces.iter().any(Option::is_none) {
+            return Ok(None);
+        }
+        let mut whole = BytesMut::with_capacity(count * PIECE_BYTES);
+        for piece in self.pieces.drain(..).flatten() {
+            whole.put_slice(&piece);
+        }
+        Ok(Some(whole.freeze()))
+    }
+}
+
+/// Writes the header of an unmasked, final, binary WebSocket frame (RFC 6455 5.2).
+pub fn put_ws_header(length: usize, out: &mut Vec<u8>) {
+    out.push(0x82);
+    match length {
+        0..126 => out.push(length as u8),
+        126..65_536 => {
+            out.push(126);
+            out.put_u16(length as u16);
+        }
+        _ => {
+            out.push(127);
+            out.put_u64(length as u64);
+        }
+    }
+}
+
+/// Appends a message to the control stream: its length as four bytes, little endian, then the message.
+pub fn put_control(message: &[u8], out: &mut Vec<u8>) {
+    out.put_u32_le(message.len() as u32);
+    out.extend_from_slice(message);
+}
+
+/// Cuts the control stream into messages.
+#[derive(Debug)]
+pub struct ControlReader {
+    buffer: BytesMut,
+    max_message: usize,
+}
+
+/// A message on the control stream that is longer than allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a message of {length} bytes, over the limit of {max}")]
+pub struct TooBig {
+    /// What the peer announced.
+    pub length: usize,
+    /// What is allowed.
+    pub max: usize,
+}
+
+impl ControlReader {
+    /// Refuses messages longer than `max_message` as soon as their length is read.
+    pub fn new(max_message: usize) -> Self {
+        Self { buffer: BytesMut::new(), max_message }
+    }
+
+    /// Takes what was read from the stream.
+    pub fn handle_bytes(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// The next whole message, if it is there. Call until `None` before handing in more, so that no more than one
+    /// message and one read is ever held.
+    ///
+    /// # Errors
+    /// [`TooBig`], after which the stream is of no use.
+    pub fn poll_message(&mut self) -> Result<Option<Bytes>, TooBig> {
+        let Some(head) = self.buffer.first_chunk::<4>() else {
+            return Ok(None);
+        };
+        let length = u32::from_le_bytes(*head) as usize;
+        if length > self.max_message {
+            return Err(TooBig { length, max: self.max_message });
+        }
+        if self.buffer.len() < 4 + length {
+            return Ok(None);
+        }
+        let mut message = self.buffer.split_to(4 + length);
+        message.advance(4);
+        Ok(Some(message.freeze()))
+    }
+}
