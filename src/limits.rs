@@ -61,8 +61,8 @@ impl Default for Limits {
         Self {
             links: 60_000,
             pending_links: 4_096,
-            pending_per_address: 256,
-            connects_per_second: 500,
+            pending_per_address: 20,
+            connects_per_second: 50,
             lobbies: 20_000,
             lobby_capacity: 1_000,
             message_bytes: 4_096,
