@@ -3,4 +3,6 @@
 pub mod codec;
 pub mod ids;
 pub mod limits;
+pub mod outbox;
+pub mod transport;
 pub mod wire;
