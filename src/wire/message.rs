@@ -168,8 +168,8 @@ pub struct Welcome {
     pub resume: ResumeToken,
     /// Whether this is a new arrival, a resume, or a fresh start in place of a resume.
     pub outcome: ResumeOutcome,
-    /// How many numbered messages the player has received once what is resent has arrived before anything new:
-    /// the count to go on from. 0 for a new arrival.
+    /// The count of numbered messages to go on from: 0 for a new arrival, the client's own for a resume, the server's
+    /// for a fresh start. Each numbered message after the Welcome adds one.
     pub counted: u64,
     /// The newest request id carried out; requests after it are to be sent again after a resume.
     pub last_request: u32,

@@ -1,0 +1,2 @@
+//! WebSocket.
+pub mod frames;
