@@ -49,22 +49,23 @@ fn values_have_the_bytes_of_the_vectors() {
         json!({ "name": format!("{kind} {shown}"), "type": kind, "value": shown, "hex": hex(&bytes) })
     }
     let mut vectors = Vec::new();
-    vectors.extend([0, 1, 250, 251, 255].map(|n| of("u8", n, json!(n))));
+    vectors.extend([0, 1, 250, 251, 255].map(|n| of::<u8>("u8", n, json!(n))));
     vectors.extend([false, true].map(|b| of("bool", b, json!(b))));
-    vectors.extend([0, 250, 251, 252, 255, 256, u16::MAX].map(|n| of("u16", n, json!(n))));
-    vectors.extend([0, 250, 251, 65_535, 65_536, u32::MAX].map(|n| of("u32", n, json!(n))));
+    vectors.extend([0, 250, 251, 252, 255, 256, u16::MAX].map(|n| of::<u16>("u16", n, json!(n))));
+    vectors.extend([0, 250, 251, 65_535, 65_536, u32::MAX].map(|n| of::<u32>("u32", n, json!(n))));
     for n in [0, 250, 251, 65_535, 65_536, (1 << 32) - 1, 1 << 32, (1 << 53) - 1, 1 << 53, u64::MAX] {
         vectors.push(of::<u64>("u64", n, json!(n.to_string())));
     }
     for n in [0, 250, 251, 1 << 32, (1 << 64) - 1, 1 << 64, u128::MAX] {
         vectors.push(of::<u128>("u128", n, json!(n.to_string())));
     }
-    vectors.extend([0, -1, i8::MIN, i8::MAX].map(|n| of("i8", n, json!(n))));
-    vectors.extend([0, -1, 1, -2, 125, -125, -126, i16::MIN, i16::MAX].map(|n| of("i16", n, json!(n))));
-    vectors.extend([0, -1, 1, -3, 125, -126, i32::MIN, i32::MAX].map(|n| of("i32", n, json!(n))));
+    vectors.extend([0, -1, i8::MIN, i8::MAX].map(|n| of::<i8>("i8", n, json!(n))));
+    vectors.extend([0, -1, 1, -2, 125, -125, -126, i16::MIN, i16::MAX].map(|n| of::<i16>("i16", n, json!(n))));
+    vectors.extend([0, -1, 1, -3, 125, -126, i32::MIN, i32::MAX].map(|n| of::<i32>("i32", n, json!(n))));
     vectors.extend([0, -1, i64::MIN, i64::MAX].map(|n| of("i64", n, json!(n.to_string()))));
-    vectors
-        .extend([0.0, -0.0, 1.5, -2.25, 0.1, f32::MAX, f32::MIN_POSITIVE].map(|n| of("f32", n, json!(f64::from(n)))));
+    vectors.extend(
+        [0.0, -0.0, 1.5, -2.25, 0.1, f32::MAX, f32::MIN_POSITIVE].map(|n| of::<f32>("f32", n, json!(f64::from(n)))),
+    );
     vectors.extend([0.0, 1.5, 0.1, -1e300].map(|n| of::<f64>("f64", n, json!(n))));
     for text in ["", "a", "né", "日本語", "🎲", &"x".repeat(250), &"x".repeat(251)] {
         vectors.push(of("str", text.to_owned(), json!(text)));
