@@ -112,6 +112,15 @@ fn the_worked_example_is_made_of_vectors() {
 }
 
 #[test]
+fn the_resume_point_of_the_page_is_the_token_in_base64url() {
+    use base64::Engine as _;
+    let token: Vec<u8> = (0..32).collect();
+    let text = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(token);
+    assert_eq!(text.len(), 43);
+    assert!(read("docs/protocol.md").contains(&format!("`{text}.3`")));
+}
+
+#[test]
 fn the_limits_of_the_page_are_the_defaults() {
     let limits = muster::limits::Limits::default();
     let text = read("docs/protocol.md");
