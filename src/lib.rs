@@ -3,4 +3,5 @@
 pub mod codec;
 pub mod ids;
 pub mod limits;
+pub mod text;
 pub mod wire;
