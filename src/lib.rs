@@ -3,5 +3,6 @@
 pub mod codec;
 pub mod ids;
 pub mod limits;
+pub mod lobby;
 pub mod text;
 pub mod wire;
