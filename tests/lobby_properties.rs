@@ -62,7 +62,7 @@ proptest! {
             patient.call(operation.clone());
             told.extend(patient.drain());
             // The model is not asked here: it is behind until the drain.
-            hasty.carry_out(&operation);
+            hasty.carry_out(&hasty.resolve(operation));
         }
         while let Some(event) = hasty.lobby.poll_event() {
             told_late.push(event);
@@ -74,7 +74,8 @@ proptest! {
     }
 }
 
-/// One call. Players are numbers, so that the same few meet again and again; times are offsets from now.
+/// One call. Players are numbers, so that the same few meet again and again, and [`HOST`] is whoever the host is; times
+/// are offsets from now.
 #[derive(Clone, Debug)]
 enum Operation {
     Reserve {
@@ -112,6 +113,7 @@ enum Operation {
 fn operation() -> impl Strategy<Value = Operation> {
     use Operation::*;
     let player = || 0..PLAYERS;
+    let actor = || prop_oneof![Just(HOST), 0..PLAYERS];
     let role = prop_oneof![4 => Just(Role::Player), 1 => Just(Role::Spectator)];
     prop_oneof![
         8 => (player(), role, 0..10u64).prop_map(|(player, role, for_secs)| Reserve { player, role, for_secs }),
@@ -120,10 +122,10 @@ fn operation() -> impl Strategy<Value = Operation> {
         2 => player().prop_map(Leave),
         8 => (player(), prop::bool::weighted(0.8)).prop_map(|(player, ready)| Ready(player, ready)),
         1 => (player(), any::<String>()).prop_map(|(player, text)| Chat(player, text)),
-        1 => (player(), player()).prop_map(|(actor, target)| Kick(actor, target)),
-        1 => (player(), prop::bool::weighted(0.3)).prop_map(|(actor, locked)| Lock(actor, locked)),
-        1 => (player(), player()).prop_map(|(actor, target)| PassHost(actor, target)),
-        2 => player().prop_map(Start),
+        1 => (actor(), player()).prop_map(|(actor, target)| Kick(actor, target)),
+        1 => (actor(), prop::bool::weighted(0.3)).prop_map(|(actor, locked)| Lock(actor, locked)),
+        1 => (actor(), player()).prop_map(|(actor, target)| PassHost(actor, target)),
+        2 => actor().prop_map(Start),
         2 => (player(), 0..10u64).prop_map(|(player, grace_secs)| LinkLost { player, grace_secs }),
         2 => player().prop_map(LinkBack),
         4 => (0..2u128).prop_map(SessionStarted),
@@ -195,6 +197,17 @@ impl World {
         }
     }
 
+    /// Puts the host's number where [`HOST`] stands.
+    fn resolve(&self, mut operation: Operation) -> Operation {
+        use Operation::*;
+        if let Kick(actor, _) | Lock(actor, _) | PassHost(actor, _) | Start(actor) = &mut operation
+            && *actor == HOST
+        {
+            *actor = (0..PLAYERS).find(|player| self.lobby.host() == Some(&id(*player))).unwrap_or(0);
+        }
+        operation
+    }
+
     /// Makes the call and nothing else.
     fn carry_out(&mut self, operation: &Operation) -> Answer {
         use Operation::*;
@@ -236,6 +249,7 @@ impl World {
         use Operation::*;
         let before = self.shown.0.phase;
         let host = self.shown.0.host.clone();
+        let operation = self.resolve(operation);
         let answer = self.carry_out(&operation);
         match (operation, answer) {
             (Reserve { player, role, for_secs }, Answer::Join(answer)) => {
@@ -252,8 +266,11 @@ impl World {
             }
             (operation, Answer::Done(answer)) => self.acting(&operation, answer, before, host.as_ref()),
             (Cancel(player), _) => drop(self.reserved.remove(&id(player))),
-            (SessionFailed | SessionEnded(_), _) if self.lobby.phase() != before => {
-                assert_ne!(before, Phase::Gathering);
+            (operation @ (SessionFailed | SessionEnded(_)), _) if self.lobby.phase() != before => {
+                match operation {
+                    SessionEnded(session) => assert_eq!(before, Phase::Playing(SessionId(session))),
+                    _ => assert_eq!(before, Phase::Starting),
+                }
                 assert!(self.lobby.members().all(|member| !member.ready), "nobody is ready after a session");
                 self.seated.clear();
             }
@@ -421,4 +438,5 @@ fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-const PLAYERS: u8 = 9;
+const PLAYERS: u8 = 8;
+const HOST: u8 = u8::MAX;

@@ -448,7 +448,6 @@ impl Lobby {
         self.changed = true;
         for member in self.roster.members_mut() {
             member.ready = false;
-            member.announced = false;
         }
         if let StartRule::Automatic { after_session, .. } = self.settings.start {
             self.rest_until = now.saturating_add(after_session.max(at_least));

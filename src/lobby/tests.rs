@@ -250,6 +250,14 @@ fn a_kicked_player_cannot_return() {
 }
 
 #[test]
+fn nobody_waits_for_the_grace_of_a_member_who_is_gone() {
+    let mut world = World::with(&["ada", "bob"]);
+    world.lobby.handle_link_lost(&id("bob"), world.now + secs(15));
+    world.lobby.kick(&id("ada"), &id("bob")).unwrap();
+    assert_eq!(world.lobby.next_deadline(), None);
+}
+
+#[test]
 fn only_the_host_kicks_and_never_itself() {
     let mut world = World::with(&["ada", "bob"]);
     assert_eq!(world.lobby.kick(&id("bob"), &id("ada")), Err(OpRefusal::NotHost));
@@ -421,6 +429,30 @@ fn quick_play_starts_by_itself_and_again_after_each_session() {
     world.end(1);
     world.join("cat").unwrap();
     assert_eq!(world.pass(secs(9)), [Event::Changed], "an arrival does not shorten the pause");
+    assert_eq!(world.pass(secs(1)), [starts(&["ada", "bob", "cat"], &[]), Event::Changed]);
+}
+
+#[test]
+fn the_pause_after_a_session_holds_even_when_the_minimum_is_lost_and_met_again() {
+    let mut world = World::automatic(0, 10);
+    world.join("ada").unwrap();
+    world.join("bob").unwrap();
+    world.play(1);
+    world.end(1);
+    world.lobby.leave(&id("bob")).unwrap();
+    world.join("cat").unwrap();
+    world.drain();
+    assert_eq!(world.lobby.next_deadline(), Some(world.now + secs(10)));
+}
+
+#[test]
+fn whoever_arrives_during_the_countdown_does_not_put_it_off() {
+    let mut world = World::automatic(3, 10);
+    world.join("ada").unwrap();
+    world.join("bob").unwrap();
+    world.pass(secs(2));
+    world.join("cat").unwrap();
+    world.drain();
     assert_eq!(world.pass(secs(1)), [starts(&["ada", "bob", "cat"], &[]), Event::Changed]);
 }
 
