@@ -1,6 +1,7 @@
 //! muster
 #![forbid(unsafe_code)]
 pub mod codec;
+pub mod config;
 pub mod ids;
 pub mod limits;
 pub mod wire;
