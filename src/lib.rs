@@ -1,5 +1,6 @@
 //! muster
 #![forbid(unsafe_code)]
+pub mod certificate;
 pub mod codec;
 pub mod config;
 pub mod ids;
