@@ -1,8 +1,10 @@
 //! muster
 #![forbid(unsafe_code)]
 pub mod certificate;
+pub mod cli;
 pub mod codec;
 pub mod config;
 pub mod ids;
 pub mod limits;
+pub mod logging;
 pub mod wire;
