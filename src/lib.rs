@@ -7,4 +7,5 @@ pub mod config;
 pub mod ids;
 pub mod limits;
 pub mod logging;
+pub mod metrics;
 pub mod wire;
