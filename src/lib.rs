@@ -1,6 +1,9 @@
 //! muster
 #![forbid(unsafe_code)]
 pub mod codec;
+pub mod game;
 pub mod ids;
 pub mod limits;
+pub mod session;
+pub mod ticker;
 pub mod wire;
