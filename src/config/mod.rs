@@ -15,6 +15,7 @@ mod validate;
 pub use error::ConfigError;
 pub use knobs::{KNOBS, Knob};
 pub use load::{CONFIG_VARIABLE, Override, Sources, load};
+pub(crate) use origin::is_loopback_authority;
 pub use origin::{Origin, OriginPolicy};
 pub use settings::{
     Carrier, Log, LogFormat, LogLevel, Metrics, Origins, Sessions, Settings, TicketSettings, Tls, TlsWebSocket,
