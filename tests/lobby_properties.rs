@@ -18,7 +18,7 @@ proptest! {
     #[test]
     fn a_lobby_keeps_its_invariants_whatever_is_called(
         settings in settings(),
-        operations in proptest::collection::vec(operation(), 0..80),
+        operations in operations(),
     ) {
         let mut world = World::new(settings);
         for operation in operations {
@@ -31,7 +31,7 @@ proptest! {
     #[test]
     fn a_lobby_whose_links_are_all_lost_closes_by_its_own_deadlines(
         settings in settings(),
-        operations in proptest::collection::vec(operation(), 0..60),
+        operations in operations(),
     ) {
         let mut world = World::new(settings);
         for operation in operations {
@@ -54,7 +54,7 @@ proptest! {
     #[test]
     fn calls_without_a_drain_between_them_lose_no_event(
         settings in settings(),
-        operations in proptest::collection::vec(operation(), 0..60),
+        operations in operations(),
     ) {
         let (mut patient, mut hasty) = (World::new(settings.clone()), World::new(settings));
         let (mut told, mut told_late) = (Vec::new(), Vec::new());
@@ -134,6 +134,15 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => (0..20u64).prop_map(|after_secs| Timeout { after_secs }),
         2 => Just(Deadline),
     ]
+}
+
+/// Some players are there from the start, so that what follows is not refused for want of members.
+fn operations() -> impl Strategy<Value = Vec<Operation>> {
+    (0..PLAYERS, proptest::collection::vec(operation(), 0..80)).prop_map(|(first, then)| {
+        let reserve = |player| Operation::Reserve { player, role: Role::Player, for_secs: 5 };
+        let enter = |player| Operation::Enter { player, wants_host: false };
+        (0..first).flat_map(|player| [reserve(player), enter(player)]).chain(then).collect()
+    })
 }
 
 fn settings() -> impl Strategy<Value = LobbySettings> {

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::*;
-use crate::ids::GameName;
+use crate::ids::{GameName, SessionId};
 use crate::text::{LobbyName, TextFault};
 
 /// A lobby and a clock, with short words for what the tests say often.
