@@ -16,6 +16,8 @@ pub mod lobby;
 pub mod logging;
 pub mod metrics;
 pub mod outbox;
+pub mod request;
+pub mod server;
 pub mod session;
 pub mod text;
 pub mod ticker;

@@ -22,6 +22,9 @@ pub enum Transport {
 }
 
 impl Transport {
+    /// Every transport, in order.
+    pub const ALL: [Self; 3] = [Self::WebSocket, Self::WebTransport, Self::Memory];
+
     /// A stable name in lower case.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -116,6 +116,13 @@ impl DisplayName {
     }
 }
 
+impl LobbyName {
+    /// The name of a lobby that quick play made.
+    pub fn quick_play() -> Self {
+        Self("Quick play".into())
+    }
+}
+
 /// Normalises and checks; see the module's invariants.
 fn clean(raw: &str, max_graphemes: usize, max_bytes: usize) -> Result<String, TextFault> {
     // Bounds the work below. Normalisation shortens a text to a third at the most, so what is refused here would be

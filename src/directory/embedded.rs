@@ -25,6 +25,7 @@ impl Directory for Embedded {
         let outcome = match self.used.lock().burn(ticket, until, now) {
             Burn::First => Ok(Burned::Now),
             Burn::Again => Ok(Burned::Before),
+            Burn::Late => Ok(Burned::Late),
             Burn::Full => Err(Unavailable),
         };
         Box::pin(ready(outcome))

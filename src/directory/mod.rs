@@ -28,11 +28,13 @@ pub enum Burned {
     Now,
     /// Somebody was first.
     Before,
+    /// It ran out on the way here.
+    Late,
 }
 
 /// Shared by all nodes.
 pub trait Directory: Send + Sync + 'static {
-    /// Uses a ticket up, once and for all nodes. It may be forgotten after `until`.
+    /// Uses a ticket up, once and for all nodes. It may be forgotten from `until` on.
     ///
     /// # Cancel safety
     /// A cancelled call may or may not have burned the ticket.

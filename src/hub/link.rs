@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use super::Hub;
 use crate::ids::{PlayerId, SeatId};
 use crate::limits::{Limits, TokenBucket};
+use crate::metrics::InputDrop;
 use crate::outbox::Outlet;
 use crate::ticker::SessionRun;
 use crate::wire::{ClientFrame, ClientMessage, Code, InputBatch, ServerMessage, decode_client, encode_server};
@@ -99,14 +100,16 @@ impl Attached {
     /// # Errors
     /// The code to close the link with.
     pub fn handle_message(&self, bytes: &[u8]) -> Result<(), Code> {
-        self.hub.metrics().bytes_in(bytes.len());
+        let transport = self.link.outlet.transport();
+        self.hub.metrics().messages_in.of(transport).inc();
+        self.hub.metrics().bytes_in.of(transport).inc_by(bytes.len() as u64);
         match decode_client(bytes) {
             Ok(ClientFrame::Inputs(batch)) => self.handle_inputs(batch),
             Ok(ClientFrame::Message(message)) => {
                 if self.takes_message()? {
                     self.handle_control(message)
                 } else {
-                    self.hub.metrics().messages_dropped.inc();
+                    self.hub.metrics().refusals.of(Code::TooFast).inc();
                     Ok(())
                 }
             }
@@ -117,7 +120,7 @@ impl Attached {
     /// Records that the link's own transport closes it, with this code.
     pub fn closing(&self, code: Code) {
         if !self.link.closing.swap(true, Ordering::Relaxed) {
-            self.hub.metrics().close(code);
+            self.hub.metrics().closes.of(code).inc();
             tracing::debug!(player = %self.link.player, code = code.number(), slug = code.slug(), "closing a link");
         }
     }
@@ -136,7 +139,7 @@ impl Attached {
         if fits {
             run.push_inputs(*seat, batch);
         } else {
-            self.hub.metrics().inputs_dropped.rate.inc();
+            self.hub.metrics().inputs_dropped.of(InputDrop::TooMany).inc();
         }
         Ok(())
     }
@@ -202,7 +205,8 @@ impl Hub {
     fn link_lost(&self, link: &Arc<Link>) {
         self.turn(|turn| turn.handle_link_lost(&link.player, link.id));
         link.set_route(None, &self.0.limits, Duration::ZERO);
-        self.0.metrics.link_closed(link.outlet.transport());
+        self.0.links.fetch_sub(1, Ordering::Relaxed);
+        self.0.metrics.links.of(link.outlet.transport()).dec();
     }
 }
 

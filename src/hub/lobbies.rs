@@ -10,9 +10,9 @@ use super::sessions::Running;
 use super::{Arrival, LIST_MAX, State, Timer, Turn, translate};
 use crate::game::GameInfo;
 use crate::ids::{GameName, JoinCode, LobbyId, PlayerId, SessionId};
-use crate::lobby::{Event, JoinRefusal, LeftReason, ListFilter, Lobby, LobbySettings, QuickRank, Role, StartRule};
+use crate::lobby::{Event, JoinRefusal, LeftReason, ListFilter, Lobby, LobbySettings, QuickRank, StartRule};
 use crate::text::LobbyName;
-use crate::ticket::Grants;
+use crate::ticket::{self, Grants};
 use crate::wire::{self, ChatLine, Code, LobbySummary, ServerMessage, encode_server};
 
 /// A lobby and what the hub knows beside it.
@@ -172,9 +172,9 @@ impl Turn<'_> {
     /// Makes a member of a player for whom a place is reserved.
     pub(super) fn enter_lobby(&mut self, player: &PlayerId, id: LobbyId) {
         let now = self.now;
-        let Some(presence) = self.state.players.get_mut(player) else { return };
-        let (name, wants_host) = (presence.name.clone(), presence.grants.role == crate::ticket::Role::Host);
-        let Some(entry) = self.state.lobbies.get_mut(&id) else { return };
+        let State { players, lobbies, .. } = &mut *self.state;
+        let (Some(presence), Some(entry)) = (players.get_mut(player), lobbies.get_mut(&id)) else { return };
+        let (name, wants_host) = (presence.name.clone(), presence.grants.role == ticket::Role::Host);
         if let Err(refusal) = entry.lobby.enter(player, name, wants_host, now) {
             let code = JoinFault::from(refusal).code();
             self.cut(player, code);
@@ -358,12 +358,13 @@ impl Turn<'_> {
     }
 
     fn reindex(&mut self, id: LobbyId) {
-        let Some(entry) = self.state.lobbies.get_mut(&id) else { return };
+        let State { lobbies, quick, .. } = &mut *self.state;
+        let Some(entry) = lobbies.get_mut(&id) else { return };
         let timer = entry.lobby.next_deadline();
         let old_timer = std::mem::replace(&mut entry.timer, timer);
         let rank = entry.lobby.quick_rank();
         let old_rank = std::mem::replace(&mut entry.rank, rank);
-        self.state.quick.set(&entry.lobby.settings().game.clone(), old_rank, rank, id);
+        quick.set(&entry.lobby.settings().game, old_rank, rank, id);
         self.set_timer(old_timer, timer, Timer::Lobby(id));
     }
 

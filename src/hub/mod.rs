@@ -14,7 +14,7 @@ mod translate;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,9 +27,9 @@ use tokio_util::sync::CancellationToken;
 
 pub use link::Attached;
 pub use lobbies::{JoinFault, Target};
-pub use player::Arrival;
+pub use player::{Arrival, Place};
 
-use self::link::{Link, LinkId};
+use self::link::Link;
 use self::lobbies::{LobbyEntry, QuickIndex};
 use self::player::Presence;
 use crate::clock::Clock;
@@ -51,6 +51,8 @@ struct Shared {
     metrics: Arc<Metrics>,
     clock: Clock,
     draining: AtomicBool,
+    /// Links that are attached.
+    links: AtomicUsize,
     /// Rung when an earlier deadline came up.
     timer: Notify,
     state: Mutex<State>,
@@ -116,6 +118,7 @@ impl Hub {
             metrics,
             clock,
             draining: AtomicBool::new(false),
+            links: AtomicUsize::new(0),
             timer: Notify::new(),
             state: Mutex::new(state),
         }))
@@ -139,6 +142,11 @@ impl Hub {
     /// Whether new players are turned away because the node is about to stop.
     pub fn is_draining(&self) -> bool {
         self.0.draining.load(Ordering::Relaxed)
+    }
+
+    /// How many links are attached.
+    pub fn links(&self) -> usize {
+        self.0.links.load(Ordering::Relaxed)
     }
 
     /// The public lobbies that a filter lets through, fullest first, at most [`LIST_MAX`].
@@ -178,7 +186,7 @@ impl Hub {
         };
         let goodbye = encode_goodbye(code, Some(Duration::from_secs(1)));
         for link in links {
-            self.0.metrics.close(code);
+            self.0.metrics.closes.of(code).inc();
             link.outlet.close(code, &goodbye);
         }
     }
@@ -229,7 +237,7 @@ impl Turn<'_> {
     /// Takes the link from a player and closes it; the place waits.
     fn cut(&mut self, player: &PlayerId, code: Code) {
         let Some(link) = self.state.players.get(player).and_then(|presence| presence.link.clone()) else { return };
-        self.hub.0.metrics.close(code);
+        self.hub.0.metrics.closes.of(code).inc();
         link.outlet.close(code, &encode_goodbye(code, None));
         self.handle_link_lost(player, link.id);
     }

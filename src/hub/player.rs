@@ -1,13 +1,15 @@
 //! A player's presence on the node: it begins with an admitted ticket and outlives its links by the grace time.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::link::{Link, LinkId};
 use super::log::{Missed, ReliableLog};
-use super::{Hub, Timer, Turn};
+use super::{Hub, JoinFault, Target, Timer, Turn};
 use crate::ids::{LobbyId, PlayerId, SeatId};
 use crate::lobby::{ListFilter, Role};
+use crate::metrics::Resume;
 use crate::outbox::Outlet;
 use crate::text::DisplayName;
 use crate::ticket::Grants;
@@ -70,6 +72,19 @@ pub struct Place {
 pub struct NoSuchPlace;
 
 impl Hub {
+    /// Holds a place for an arrival, for the time of a handshake.
+    ///
+    /// # Errors
+    /// [`JoinFault`] says why there is none.
+    pub(crate) fn reserve(&self, arrival: &Arrival, target: &Target) -> Result<LobbyId, JoinFault> {
+        self.turn(|turn| turn.reserve(arrival, target))
+    }
+
+    /// Gives back a place that was held.
+    pub(crate) fn cancel(&self, player: &PlayerId, lobby: LobbyId) {
+        self.turn(|turn| turn.cancel(player, lobby));
+    }
+
     /// Makes an arrival present. A newer login takes over from an older one: its link is closed, its place is kept when
     /// the new one wants the same.
     pub(crate) fn arrive(&self, arrival: Arrival, lobby: Option<LobbyId>) -> Place {
@@ -82,7 +97,7 @@ impl Hub {
     ///
     /// # Errors
     /// [`NoSuchPlace`] when there is none: unknown, used before, or the grace is over.
-    pub(crate) fn resume(&self, point: ResumePoint) -> Result<Place, NoSuchPlace> {
+    pub(crate) fn resume(&self, point: &ResumePoint) -> Result<Place, NoSuchPlace> {
         let digest = digest(&point.token);
         self.turn(|turn| {
             let player = turn.state.resumes.remove(&digest).ok_or(NoSuchPlace)?;
@@ -91,7 +106,7 @@ impl Hub {
             // The link that is to come has the time of a handshake; an old one that still seems up is replaced.
             turn.cut(&player, Code::Replaced);
             turn.wait_for_link(&player);
-            Ok(Place { hub: self.clone(), player, coming: Coming::Back(point), lobby: None })
+            Ok(Place { hub: self.clone(), player, coming: Coming::Back(point.clone()), lobby: None })
         })
     }
 }
@@ -107,7 +122,8 @@ impl Place {
             turn.attach(&player, &link, coming, lobby);
             link
         });
-        hub.0.metrics.link_opened(link.outlet.transport());
+        hub.0.links.fetch_add(1, Ordering::Relaxed);
+        hub.0.metrics.links.of(link.outlet.transport()).inc();
         Attached::new(hub, link)
     }
 }
@@ -186,7 +202,11 @@ impl Turn<'_> {
             old.outlet.close(Code::Replaced, &super::encode_goodbye(Code::Replaced, None));
         }
         self.send_encoded(player, &encode_server(&welcome), false);
-        self.hub.0.metrics.welcome(outcome);
+        match outcome {
+            ResumeOutcome::Arrived => {}
+            ResumeOutcome::Resumed => drop(self.hub.0.metrics.resumes.of(Resume::Resumed).inc()),
+            ResumeOutcome::Restarted => drop(self.hub.0.metrics.resumes.of(Resume::Restarted).inc()),
+        }
         if let Some(Missed::Messages(messages)) = &missed {
             for message in messages {
                 self.send_encoded(player, message, false);

@@ -8,9 +8,9 @@ use super::lobbies::{JoinFault, SPECTATORS, Target};
 use super::{Arrival, Hub, Turn};
 use crate::game::CreateError;
 use crate::ids::{GameName, PlayerId};
-use crate::lobby::{ListFilter, LobbySettings, OpRefusal, Role, StartRule};
+use crate::lobby::{ListFilter, Lobby, LobbySettings, OpRefusal, Role, StartRule};
 use crate::text::LobbyName;
-use crate::transport::request::Wish;
+use crate::request::Wish;
 use crate::wire::{Code, LobbyFilter, LobbySpec, Refusal, Reply, Request, ServerMessage};
 
 /// Why a request is not carried out.
@@ -54,8 +54,14 @@ impl Turn<'_> {
             Request::Leave => self.in_lobby(player, |lobby, _| lobby.leave(player)),
             Request::Ready(ready) => self.in_lobby(player, |lobby, _| lobby.set_ready(player, ready)),
             Request::Chat(text) => self.in_lobby(player, |lobby, _| lobby.chat(player, &text)),
-            Request::Kick(target) => self.in_lobby(player, |lobby, _| lobby.kick(player, &target)),
-            Request::Lock(locked) => self.in_lobby(player, |lobby, _| lobby.lock(player, locked)),
+            Request::Kick(target) => self.in_lobby(player, |lobby, _| {
+                owned(lobby)?;
+                lobby.kick(player, &target)
+            }),
+            Request::Lock(locked) => self.in_lobby(player, |lobby, _| {
+                owned(lobby)?;
+                lobby.lock(player, locked)
+            }),
             Request::PassHost(target) => self.in_lobby(player, |lobby, _| lobby.pass_host(player, &target)),
             Request::Start => self.in_lobby(player, |lobby, _| lobby.start(player)),
             Request::Watch(filter) => self.watch(player, &filter),
@@ -69,7 +75,7 @@ impl Turn<'_> {
     fn in_lobby(
         &mut self,
         player: &PlayerId,
-        act: impl FnOnce(&mut crate::lobby::Lobby, Duration) -> Result<(), OpRefusal>,
+        act: impl FnOnce(&mut Lobby, Duration) -> Result<(), OpRefusal>,
     ) -> Result<(), Refused> {
         let id = self.state.players.get(player).and_then(|presence| presence.lobby).ok_or(OpRefusal::NotMember)?;
         let entry = self.state.lobbies.get_mut(&id).ok_or(OpRefusal::NotMember)?;
@@ -161,6 +167,11 @@ impl Turn<'_> {
         self.send(player, &list);
         Ok(())
     }
+}
+
+/// A quick-play lobby is nobody's: its host is whoever came first, and shuts nobody out.
+fn owned(lobby: &Lobby) -> Result<(), OpRefusal> {
+    if matches!(lobby.settings().start, StartRule::Automatic { .. }) { Err(OpRefusal::NotHost) } else { Ok(()) }
 }
 
 impl Target {

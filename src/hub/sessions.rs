@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use rand::Rng;
 
-use super::link::{Link, LinkId, Route};
-use super::{Hub, Turn, encode_goodbye, translate};
+use super::link::{LinkId, Route};
+use super::{State, Turn, translate};
 use crate::game::Player;
-use crate::ids::{InputSeq, LobbyId, PlayerId, SeatId, SessionId, SessionTag};
+use crate::ids::{InputSeq, LobbyId, PlayerId, SessionId, SessionTag};
 use crate::lobby::Role;
 use crate::session::{Seats, Simulation};
 use crate::ticker::schedule::phase;
@@ -44,24 +44,26 @@ impl Running {
 
 impl Turn<'_> {
     pub(super) fn start_session(&mut self, id: LobbyId, players: &[PlayerId], spectators: &[PlayerId]) {
-        let Some(entry) = self.state.lobbies.get_mut(&id) else { return };
+        let State { lobbies, sessions, random, next_tag, .. } = &mut *self.state;
+        let Some(entry) = lobbies.get_mut(&id) else { return };
         let settings = entry.lobby.settings();
-        let seed = self.state.random.next_u64();
+        let seed = random.next_u64();
         let created = self.hub.0.registry.game(&settings.game).map(|kind| (kind.info(), kind.create(&settings.settings, seed)));
         let Some((info, Ok(game))) = created else {
             tracing::error!(game = %settings.game, lobby = %id, "a game could not be begun");
             entry.lobby.handle_session_failed(self.now);
             return;
         };
-        let session = SessionId((u128::from(self.state.random.next_u64()) << 64) | u128::from(self.state.random.next_u64()));
-        let tag = SessionTag(self.state.next_tag);
-        self.state.next_tag = self.state.next_tag.wrapping_add(1);
+        let session = SessionId((u128::from(random.next_u64()) << 64) | u128::from(random.next_u64()));
+        let tag = SessionTag(*next_tag);
+        *next_tag = next_tag.wrapping_add(1);
         let places = settings.capacity.min(*info.players.end());
         let run = Arc::new(SessionRun::new(session, tag, info.tick_hz, places, Arc::clone(&self.hub.0.metrics)));
         entry.session = Some(Running { run: Arc::clone(&run), seats: Seats::new(places, settings.spectators) });
         entry.lobby.handle_session_started(session);
-        self.state.sessions.insert(session, id);
-        self.hub.0.metrics.session_started();
+        sessions.insert(session, id);
+        self.hub.0.metrics.sessions_allocated.inc();
+        self.hub.0.metrics.sessions.inc();
         players.iter().for_each(|player| self.seat(id, player, Role::Player));
         spectators.iter().for_each(|player| self.seat(id, player, Role::Spectator));
         let simulation = Simulation::new(game, places, run.hz());
@@ -82,8 +84,9 @@ impl Turn<'_> {
     /// Gives a member a seat, or a place to watch, and leads its link there.
     fn seat(&mut self, id: LobbyId, player: &PlayerId, role: Role) {
         let now = self.now;
-        let Some(session) = self.state.lobbies.get_mut(&id).and_then(|entry| entry.session.as_mut()) else { return };
-        let Some(presence) = self.state.players.get_mut(player) else { return };
+        let State { lobbies, players, .. } = &mut *self.state;
+        let Some(session) = lobbies.get_mut(&id).and_then(|entry| entry.session.as_mut()) else { return };
+        let Some(presence) = players.get_mut(player) else { return };
         let here = presence.link.is_some();
         let taken = match role {
             Role::Player => {
@@ -150,7 +153,7 @@ impl Turn<'_> {
     /// The lobby is gone and its session with it.
     pub(super) fn forget_session(&mut self, session: Running) {
         if self.state.sessions.remove(&session.id()).is_some() {
-            self.hub.0.metrics.session_ended();
+            self.hub.0.metrics.sessions.dec();
         }
         session.run.stop();
     }

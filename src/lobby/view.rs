@@ -124,8 +124,14 @@ impl Lobby {
     /// How well this lobby suits a player who wants to play this game now; `None` when it cannot be joined by quick
     /// play. Take the lobby with the greatest rank.
     pub fn quick_fit(&self, player: &PlayerId, game: &GameName) -> Option<QuickRank> {
-        let fits = self.settings.public && self.settings.game == *game && self.may_join(player, Role::Player).is_ok();
-        fits.then(|| QuickRank {
+        let fits = self.settings.game == *game && self.may_join(player, Role::Player).is_ok();
+        self.quick_rank().filter(|_| fits)
+    }
+
+    /// Where this lobby stands among those that quick play may fill; `None` when it fills it for nobody. For an index:
+    /// whether it suits one player, [`Self::quick_fit`] says.
+    pub fn quick_rank(&self) -> Option<QuickRank> {
+        (self.settings.public && self.is_open()).then(|| QuickRank {
             taken: self.roster.taken(Role::Player),
             created: Reverse(self.created),
             id: Reverse(self.id),

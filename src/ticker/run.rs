@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 use super::schedule::Schedule;
 use crate::clock::Clock;
 use crate::ids::{InputSeq, SeatId, SessionId, SessionTag};
-use crate::metrics::Metrics;
-use crate::outbox::{Offered, Outlet};
+use crate::metrics::{InputDrop, Metrics};
+use crate::outbox::{Offered, Outlet, Transport};
 use crate::session::{Batch, Halted, InputOutcome, Mailbox, Simulation};
 use crate::wire::{InputBatch, SnapshotFrames};
 
@@ -74,14 +74,18 @@ impl SessionRun {
     pub fn push_inputs(&self, seat: SeatId, batch: InputBatch<'_>) {
         let mut inbox = self.inbox.lock();
         for (seq, data) in batch {
-            let dropped = &self.metrics.inputs_dropped;
-            match inbox.mailbox.push_input(seat, seq, data) {
-                InputOutcome::Accepted => self.metrics.inputs.inc(),
-                InputOutcome::Duplicate | InputOutcome::Old => continue,
-                InputOutcome::NotSeated => dropped.not_seated.inc(),
-                InputOutcome::Full => dropped.full.inc(),
-                InputOutcome::TooLong => dropped.too_long.inc(),
+            let reason = match inbox.mailbox.push_input(seat, seq, data) {
+                InputOutcome::Accepted => {
+                    self.metrics.inputs_accepted.inc();
+                    continue;
+                }
+                InputOutcome::Duplicate => InputDrop::Duplicate,
+                InputOutcome::Old => InputDrop::Old,
+                InputOutcome::NotSeated => InputDrop::NoSeat,
+                InputOutcome::Full => InputDrop::TooMany,
+                InputOutcome::TooLong => InputDrop::Malformed,
             };
+            self.metrics.inputs_dropped.of(reason).inc();
         }
     }
 
@@ -122,14 +126,16 @@ impl SessionRun {
                 () = tokio::time::sleep_until(due) => {}
             }
             let plan = schedule.advance(clock.now());
-            self.metrics.tick(plan.lateness, plan.run, plan.skipped);
+            self.metrics.tick_lateness.observe(plan.lateness.as_secs_f64());
+            self.metrics.ticks.inc_by(u64::from(plan.run));
+            self.metrics.ticks_skipped.inc_by(plan.skipped);
             for left in (0..plan.run).rev() {
                 self.take(&mut batch, &mut audience);
                 let stepped = match simulation.run_tick(&batch) {
                     Ok(stepped) => stepped,
                     Err(halted) => return crashed(halted),
                 };
-                self.metrics.inputs_dropped.undecodable.inc_by(u64::from(stepped.undecodable));
+                self.metrics.inputs_dropped.of(InputDrop::Malformed).inc_by(u64::from(stepped.undecodable));
                 // Of several ticks that are caught up with, only the last is worth sending.
                 if left == 0 || stepped.ended.is_some() {
                     state.clear();
@@ -161,17 +167,31 @@ impl SessionRun {
         let applied: Vec<(SeatId, InputSeq)> = simulation.applied().collect();
         let time_us = due.as_micros() as u64;
         let frames = SnapshotFrames::new(self.tag, simulation.tick(), time_us, applied.into_iter(), state);
-        let (mut sent, mut waiting, mut replaced) = (0, 0, 0);
+        let mut counts = [Counts::default(); Transport::ALL.len()];
         for (_, outlet) in audience {
+            let count = &mut counts[outlet.transport() as usize];
             match outlet.offer_snapshot(&frames) {
-                Offered::Sent => sent += 1,
-                Offered::Waiting => waiting += 1,
-                Offered::Replaced => replaced += 1,
+                Offered::Sent | Offered::Waiting => count.sent += 1,
+                Offered::Replaced => count.replaced += 1,
                 Offered::Closed => {}
             }
         }
-        self.metrics.snapshots(sent, waiting, replaced, frames.websocket().len());
+        for (transport, count) in Transport::ALL.into_iter().zip(counts) {
+            // One that waits is counted once it waits; should a newer one take its place, that one is counted for it.
+            let handed = count.sent + count.replaced;
+            self.metrics.snapshots_sent.of(transport).inc_by(count.sent);
+            self.metrics.snapshots_replaced.of(transport).inc_by(count.replaced);
+            self.metrics.messages_out.of(transport).inc_by(count.sent);
+            self.metrics.bytes_out.of(transport).inc_by(handed * frames.websocket().len() as u64);
+        }
     }
+}
+
+/// What became of one snapshot, over all links of a transport.
+#[derive(Clone, Copy, Default)]
+struct Counts {
+    sent: u64,
+    replaced: u64,
 }
 
 fn crashed(halted: Halted) -> Outcome {

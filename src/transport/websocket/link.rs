@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -18,7 +19,7 @@ use super::outlet::{Phase, WebSocketOutlet};
 use crate::admission::{Admission, goodbye};
 use crate::hub::Attached;
 use crate::outbox::Outlet;
-use crate::transport::request::OpenRequest;
+use crate::request::OpenRequest;
 use crate::wire::Code;
 
 /// A link whose upgrade is done.
@@ -27,7 +28,7 @@ pub struct WebSocketLink {
     outlet: Arc<WebSocketOutlet>,
     reader: FrameReader,
     /// What was read behind the upgrade request, not yet handled.
-    early: Vec<u8>,
+    early: Option<Vec<u8>>,
     tls: bool,
     heard: Instant,
     heartbeat: Duration,
@@ -48,7 +49,7 @@ impl WebSocketLink {
         let limits = admission.limits();
         Self {
             socket,
-            early,
+            early: Some(early),
             tls: outlet.is_tls(),
             outlet,
             reader: FrameReader::new(limits.message_bytes, limits.fragments),
@@ -99,7 +100,7 @@ impl WebSocketLink {
         match end {
             End::Close(code) => {
                 attached.closing(code);
-                self.refuse(code, None).await;
+                self.refuse(code, &goodbye(code, None)).await;
             }
             // Closed by the other end of the outlet, or by the peer's Close.
             End::Gone if self.outlet.phase() != Phase::Open => self.drain().await,
@@ -108,8 +109,8 @@ impl WebSocketLink {
     }
 
     /// Says goodbye, closes, and waits a bounded time for the peer to have read why.
-    pub async fn refuse(&mut self, code: Code, retry_after: Option<Duration>) {
-        self.outlet.close(code, &goodbye(code, retry_after));
+    pub async fn refuse(&mut self, code: Code, goodbye: &Bytes) {
+        self.outlet.close(code, goodbye);
         self.drain().await;
     }
 
@@ -155,8 +156,7 @@ impl WebSocketLink {
     }
 
     fn poll_read(&mut self, context: &mut Context<'_>, take: &mut dyn FnMut(&[u8]) -> Result<(), Code>) -> Poll<End> {
-        let early = std::mem::take(&mut self.early);
-        let mut read = if early.is_empty() { Ok(()) } else { self.handle_read(&mut { early }, take) };
+        let mut read = self.handle_early(take);
         let mut room = [MaybeUninit::uninit(); READ_BYTES];
         loop {
             match read {
@@ -176,23 +176,35 @@ impl WebSocketLink {
         }
     }
 
+    /// Handles what had been read when the link came into being.
+    fn handle_early(&mut self, take: &mut dyn FnMut(&[u8]) -> Result<(), Code>) -> Result<(), Code> {
+        let Some(mut early) = self.early.take() else { return Ok(()) };
+        self.handle_plain(&mut early, take)?;
+        if self.tls { self.handle_read(&mut [], take) } else { Ok(()) }
+    }
+
     fn handle_read(&mut self, bytes: &mut [u8], take: &mut dyn FnMut(&[u8]) -> Result<(), Code>) -> Result<(), Code> {
-        let Self { reader, outlet, tls, .. } = self;
-        let mut handle = |plain: &mut [u8]| {
-            reader.handle_bytes(plain, |event| match event {
-                Event::Message(message) => take(message),
-                Event::Ping(payload) => {
-                    outlet.pong(payload);
-                    Ok(())
-                }
-                Event::Pong => Ok(()),
-                Event::Close => {
-                    outlet.answer_close();
-                    Err(Code::Left)
-                }
-            })
-        };
-        if *tls { outlet.read_tls(bytes, &mut handle) } else { handle(bytes) }
+        if !self.tls {
+            return self.handle_plain(bytes, take);
+        }
+        let outlet = Arc::clone(&self.outlet);
+        outlet.read_tls(bytes, &mut |plain| self.handle_plain(plain, take))
+    }
+
+    fn handle_plain(&mut self, bytes: &mut [u8], take: &mut dyn FnMut(&[u8]) -> Result<(), Code>) -> Result<(), Code> {
+        let Self { reader, outlet, .. } = self;
+        reader.handle_bytes(bytes, |event| match event {
+            Event::Message(message) => take(message),
+            Event::Ping(payload) => {
+                outlet.pong(payload);
+                Ok(())
+            }
+            Event::Pong => Ok(()),
+            Event::Close => {
+                outlet.answer_close();
+                Err(Code::Left)
+            }
+        })
     }
 }
 

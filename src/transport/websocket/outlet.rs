@@ -110,10 +110,12 @@ impl WebSocketOutlet {
     /// When they are not TLS, or when `handle` refuses.
     pub fn read_tls(&self, mut bytes: &[u8], handle: &mut dyn FnMut(&mut [u8]) -> Result<(), Code>) -> Result<(), Code> {
         let mut plain = [0; 4_096];
-        while !bytes.is_empty() {
+        loop {
             let mut state = self.state.lock();
             let Some(tls) = &mut state.tls else { return Err(Code::Internal) };
-            tls.read_tls(&mut bytes).map_err(|_| Code::ProtocolError)?;
+            if !bytes.is_empty() {
+                tls.read_tls(&mut bytes).map_err(|_| Code::ProtocolError)?;
+            }
             let outcome = tls.process_new_packets();
             if tls.wants_write() {
                 self.write(&mut state);
@@ -123,8 +125,10 @@ impl WebSocketOutlet {
             while let Some(count) = self.read_plain(&mut plain) {
                 handle(plain.get_mut(..count).unwrap_or_default())?;
             }
+            if bytes.is_empty() {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
     /// Whether the bytes of this link are under TLS.

@@ -130,6 +130,25 @@ pub struct RequestParts<'a> {
     pub cookies: Vec<&'a str>,
     /// The cookie that may carry a ticket, where the operator configured one and the Origin is listed.
     pub ticket_cookie: Option<&'a str>,
+    /// Which other carriers are looked at.
+    pub carriers: Carriers,
+}
+
+/// The carriers of tickets that are looked at. What comes by another one is as if it had not come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Carriers {
+    /// `Authorization: Bearer`.
+    pub header: bool,
+    /// `ticket.<jwt>` among the subprotocols.
+    pub subprotocol: bool,
+    /// `?ticket=`.
+    pub query: bool,
+}
+
+impl Default for Carriers {
+    fn default() -> Self {
+        Self { header: true, subprotocol: true, query: true }
+    }
 }
 
 impl RequestParts<'_> {
@@ -142,7 +161,7 @@ impl RequestParts<'_> {
         let mut wish = Wish::None;
         for (key, value) in pairs(self.query) {
             match key {
-                "ticket" => found.ticket(&value)?,
+                "ticket" if self.carriers.query => found.ticket(&value)?,
                 "resume" => found.resume(&value)?,
                 "join" => wish = value.parse()?,
                 _ => {}
@@ -150,6 +169,7 @@ impl RequestParts<'_> {
         }
         for value in &self.authorization {
             if let Some((scheme, token)) = value.split_once(' ')
+                && self.carriers.header
                 && scheme.eq_ignore_ascii_case("bearer")
             {
                 found.ticket(token.trim())?;
@@ -160,7 +180,9 @@ impl RequestParts<'_> {
         }
         for offer in &self.protocols {
             if let Some(ticket) = offer.strip_prefix("ticket.") {
-                found.ticket(ticket)?;
+                if self.carriers.subprotocol {
+                    found.ticket(ticket)?;
+                }
             } else if let Some(point) = offer.strip_prefix("resume.") {
                 found.resume(point)?;
             }
