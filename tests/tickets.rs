@@ -688,6 +688,7 @@ fn keys_that_cannot_be_used_are_refused_with_a_reason() {
     assert_eq!(read(&pem("ENCRYPTED PRIVATE KEY")), KeyFault::EncryptedPem);
     assert_eq!(read(&pem("EC PRIVATE KEY")), KeyFault::LegacyPem);
     assert_eq!(read("-----BEGIN PUBLIC KEY-----\nAAAA"), KeyFault::BadPem);
+    assert_eq!(read(&(pem("EC PARAMETERS") + &pem("EC PRIVATE KEY"))), KeyFault::LegacyPem);
     let two = format!("{}{}", key(Algorithm::EdDsa).private, key(Algorithm::Es256).private);
     assert_eq!(read(&two), KeyFault::SeveralPemBlocks);
     let weak = |label: &str, body: &str| read(&pem(label).replace("AAAA", body));

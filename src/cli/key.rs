@@ -132,3 +132,89 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.push(suffix);
     name.into()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::ticket::{KeyHint, KeyRing, Signer};
+
+    /// A folder that is gone when the test is over.
+    struct TempDir(PathBuf);
+
+    impl TempDir {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("muster-key-{}-{name}", std::process::id()));
+            fs::create_dir(&path).unwrap();
+            Self(path)
+        }
+
+        fn names(&self) -> Vec<String> {
+            let entries = fs::read_dir(&self.0).unwrap();
+            let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+            names.sort();
+            names
+        }
+    }
+
+    impl Drop for TempDir {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn generate(alg: Algorithm, out: &Path, force: bool) -> Result<ExitCode, KeyCommandError> {
+        GenerateArgs { alg, out: out.to_owned(), force }.run(&mut io::sink())
+    }
+
+    #[test]
+    fn a_pair_is_written_and_never_overwritten_unasked() {
+        let dir = TempDir::new("pair");
+        let path = dir.0.join("ticket.pem");
+        generate(Algorithm::EdDsa, &path, false).unwrap();
+        assert_eq!(dir.names(), ["ticket.pem", "ticket.pem.pub"]);
+        let first = fs::read_to_string(&path).unwrap();
+        assert!(matches!(generate(Algorithm::EdDsa, &path, false), Err(KeyCommandError::Exists(_))));
+        fs::remove_file(&path).unwrap();
+        assert!(matches!(generate(Algorithm::EdDsa, &path, false), Err(KeyCommandError::Exists(_))));
+        assert_eq!(dir.names(), ["ticket.pem.pub"], "no half of a new pair beside half of an old one");
+        fs::write(&path, &first).unwrap();
+        generate(Algorithm::EdDsa, &path, true).unwrap();
+        let second = fs::read_to_string(&path).unwrap();
+        assert_ne!(first, second);
+        assert_eq!(dir.names(), ["ticket.pem", "ticket.pem.pub"], "nothing is left beside");
+        let signer = Signer::from_text(&second, &KeyHint::default()).unwrap();
+        let public = fs::read_to_string(dir.0.join("ticket.pem.pub")).unwrap();
+        assert!(
+            KeyRing::from_text(&public, &KeyHint::default()).unwrap().find(Some(signer.key().id().as_str())).is_some()
+        );
+    }
+
+    #[test]
+    fn a_shared_secret_has_no_public_file() {
+        let dir = TempDir::new("secret");
+        generate(Algorithm::Hs256, &dir.0.join("secret.jwk"), false).unwrap();
+        assert_eq!(dir.names(), ["secret.jwk"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_private_key_is_for_its_owner_alone_even_where_it_replaces_a_file_that_was_not() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = TempDir::new("mode");
+        let path = dir.0.join("ticket.pem");
+        let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        generate(Algorithm::Es256, &path, false).unwrap();
+        assert_eq!(mode(), 0o600);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        generate(Algorithm::Es256, &path, true).unwrap();
+        assert_eq!(mode(), 0o600);
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_told() {
+        let dir = TempDir::new("none");
+        let fault = generate(Algorithm::EdDsa, &dir.0.join("no/ticket.pem"), false).unwrap_err();
+        assert!(fault.to_string().starts_with("cannot write ") && fault.to_string().lines().count() == 1, "{fault}");
+    }
+}

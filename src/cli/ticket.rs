@@ -3,7 +3,7 @@
 //! Owns: the flags, and reading key files, standard input, the wall clock and randomness. Must not know: what makes a
 //! ticket good; that is the `ticket` room.
 
-use std::fs;
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -143,7 +143,7 @@ impl VerifyArgs {
         };
         match verified {
             Ok((_, claims)) => {
-                writeln!(out, "{:#}", Value::Object(claims))?;
+                out.write_all(format!("{:#}\n", Value::Object(claims)).as_bytes())?;
                 Ok(ExitCode::SUCCESS)
             }
             Err(fault) => {
@@ -199,7 +199,10 @@ fn key_hint(kid: Option<&str>, algorithm: Option<Algorithm>) -> Result<KeyHint, 
 }
 
 fn read_key_file(path: &Path) -> Result<String, TicketCommandError> {
-    fs::read_to_string(path).map_err(|reason| TicketCommandError::KeyFile { path: path.to_owned(), reason })
+    // One byte past what a key text may have is enough for the reader of keys to refuse it.
+    let mut text = String::new();
+    let read = File::open(path).and_then(|file| file.take(MAX_KEY_FILE_BYTES + 1).read_to_string(&mut text));
+    read.map(|_| text).map_err(|reason| TicketCommandError::KeyFile { path: path.to_owned(), reason })
 }
 
 fn in_file(path: &Path) -> impl FnOnce(KeyFault) -> TicketCommandError {
@@ -247,11 +250,113 @@ fn read_duration(text: &str) -> Result<Duration, String> {
     number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(|| "that is too long".into())
 }
 
+const MAX_KEY_FILE_BYTES: u64 = KeyRing::MAX_TEXT_BYTES as u64;
 const MAX_DROPPED_BYTES: u64 = 64 * 1_024 * 1_024;
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::ticket::generate_key;
+
+    const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
+
+    /// A file that is gone when the test is over.
+    struct TempFile(PathBuf);
+
+    impl TempFile {
+        fn new(name: &str, text: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("muster-ticket-{}-{name}", std::process::id()));
+            std::fs::write(&path, text).unwrap();
+            Self(path)
+        }
+    }
+
+    impl Drop for TempFile {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_file(&self.0);
+        }
+    }
+
+    fn mint(key: &TempFile, claims: &[&str]) -> String {
+        let args = MintArgs {
+            key: key.0.clone(),
+            sub: "ada".into(),
+            ttl: Duration::from_secs(60),
+            iss: "muster".into(),
+            aud: "muster".into(),
+            kid: None,
+            alg: None,
+            claims: claims.iter().map(|claim| read_claim(claim).unwrap()).collect(),
+        };
+        let mut out = Vec::new();
+        args.run(&mut out, NOW, 7).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    fn verify(key: &TempFile, input: &[u8], explain: bool) -> (bool, String) {
+        let (iss, aud) = ("muster".into(), "muster".into());
+        let args = VerifyArgs { keys: key.0.clone(), iss, aud, kid: None, alg: None, explain };
+        let (mut input, mut out) = (input, Vec::new());
+        let code = args.run(&mut input, &mut out, NOW).unwrap();
+        assert!(input.is_empty(), "the whole input is taken");
+        (code == ExitCode::SUCCESS, String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn what_mint_prints_verify_accepts_and_shows() {
+        let key = TempFile::new("good.key", &generate_key(Algorithm::EdDsa).unwrap().private);
+        let (good, text) = verify(&key, mint(&key, &["rating=1500", r#"game="arena""#]).as_bytes(), false);
+        assert!(good, "{text}");
+        let claims: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(
+            claims,
+            serde_json::json!({
+                "iss": "muster", "aud": "muster", "sub": "ada", "jti": TicketId::from_random(7).as_str(),
+                "iat": NOW.0, "exp": NOW.0 + 60, "rating": 1500, "game": "arena",
+            })
+        );
+    }
+
+    #[test]
+    fn a_refusal_is_a_code_and_a_slug_and_only_explain_says_more() {
+        let key = TempFile::new("refuse.key", &generate_key(Algorithm::EdDsa).unwrap().private);
+        let refused = "4401 bad-ticket\n";
+        let expired = mint(&key, &["exp=5"]);
+        let megabyte = "a".repeat(1_000_000);
+        for (input, check) in [
+            (expired.as_bytes(), "expired"),
+            (megabyte.as_bytes(), "too-long"),
+            (b"".as_slice(), "not-a-token"),
+            (b"\xff\xfe".as_slice(), "not-a-token"),
+        ] {
+            assert_eq!(verify(&key, input, false), (false, refused.to_owned()));
+            let (good, text) = verify(&key, input, true);
+            assert!(!good && text.starts_with(&format!("{refused}{check}: ")), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_key_file_that_is_not_there_or_no_key_is_one_line_that_names_it() {
+        let args = |key: &Path, sub: &str| MintArgs {
+            key: key.to_owned(),
+            sub: sub.into(),
+            ttl: Duration::from_secs(60),
+            iss: "muster".into(),
+            aud: "muster".into(),
+            kid: None,
+            alg: None,
+            claims: Vec::new(),
+        };
+        let no_key = TempFile::new("no.key", "hello");
+        let gone = std::env::temp_dir().join("muster-ticket-no-such-file");
+        for path in [&no_key.0, &gone] {
+            let fault = args(path, "ada").run(&mut io::sink(), NOW, 7).unwrap_err().to_string();
+            assert!(fault.contains(&path.display().to_string()) && fault.lines().count() == 1, "{fault}");
+        }
+        let fault = args(&no_key.0, " ada").run(&mut io::sink(), NOW, 7).unwrap_err();
+        assert!(matches!(fault, TicketCommandError::BadPlayer));
+    }
 
     #[test]
     fn times_are_read_with_their_unit() {

@@ -18,14 +18,18 @@ use super::key::{Curve, Key, KeyFault, KeyHint, Material, ReadKey, without_leadi
 pub(super) fn read_pem(text: &str, hint: &KeyHint) -> Result<ReadKey, KeyFault> {
     let mut blocks = Pem::iter_from_buffer(text.as_bytes());
     let block = blocks.next().ok_or(KeyFault::BadPem)?.map_err(|_| KeyFault::BadPem)?;
+    let label = block.label.as_str();
+    // Judged before the blocks are counted: openssl writes an old EC key as two, its parameters first.
+    if LEGACY_LABELS.contains(&label) {
+        return Err(KeyFault::LegacyPem);
+    }
     if blocks.next().is_some() {
         return Err(KeyFault::SeveralPemBlocks);
     }
-    let (material, private) = match block.label.as_str() {
+    let (material, private) = match label {
         "PUBLIC KEY" => (read_spki(&block.contents)?, None),
         "PRIVATE KEY" => read_pkcs8(&block.contents).map(|(material, private)| (material, Some(private)))?,
         "ENCRYPTED PRIVATE KEY" => return Err(KeyFault::EncryptedPem),
-        "RSA PRIVATE KEY" | "EC PRIVATE KEY" | "EC PARAMETERS" | "RSA PUBLIC KEY" => return Err(KeyFault::LegacyPem),
         _ => return Err(KeyFault::NotAKeyPem),
     };
     let key = Key::new(material, hint.kid.as_ref().map(|kid| kid.as_str()), hint.algorithm)?;
@@ -104,6 +108,8 @@ fn short_rsa(pkcs8: &[u8]) -> Option<KeyFault> {
     let bits = without_leading_zeros(modulus).len() * 8;
     (bits < 2_048).then_some(KeyFault::WeakRsa(bits))
 }
+
+const LEGACY_LABELS: [&str; 4] = ["RSA PRIVATE KEY", "EC PRIVATE KEY", "EC PARAMETERS", "RSA PUBLIC KEY"];
 
 const ED25519: &str = "1.3.101.112";
 const EC_PUBLIC_KEY: &str = "1.2.840.10045.2.1";

@@ -23,6 +23,8 @@ pub struct KeyRing {
 impl KeyRing {
     /// The most keys in one ring.
     pub const MAX_KEYS: usize = 64;
+    /// The longest text of a key or key set, in bytes.
+    pub const MAX_TEXT_BYTES: usize = 256 * 1_024;
 
     /// Reads a PEM, a JWK or a JWK set; private keys count as their public parts.
     ///
@@ -94,7 +96,7 @@ impl KeyRing {
 
 /// Reads the keys of a text, with what signs where the text holds it.
 pub(super) fn read_keys(text: &str, hint: &KeyHint) -> Result<Vec<ReadKey>, KeyFault> {
-    if text.len() > MAX_TEXT_BYTES {
+    if text.len() > KeyRing::MAX_TEXT_BYTES {
         return Err(KeyFault::TooLarge);
     }
     let text = text.trim_start_matches('\u{feff}').trim();
@@ -124,8 +126,6 @@ pub(super) fn read_keys(text: &str, hint: &KeyHint) -> Result<Vec<ReadKey>, KeyF
 struct JwkSet {
     keys: Vec<Object>,
 }
-
-const MAX_TEXT_BYTES: usize = 256 * 1_024;
 
 #[cfg(test)]
 mod tests {
