@@ -92,12 +92,12 @@ impl Server {
         let clock = Clock::start();
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(ServeError::Random)?;
-        let keys = Arc::new(Keys::load(&config)?);
+        let keys = Arc::new(Keys::new(&config)?);
         let certificates = certificates(&config, clock)?;
         let metrics = Arc::new(Metrics::new());
         let hub = Hub::new(config.limits.clone(), games, Arc::clone(&metrics), clock, seed);
         let directory = Arc::new(Embedded::new(MAX_USED_TICKETS));
-        let verifier = keys.verifier(&config);
+        let verifier = keys.verifier()?;
         let admission = Admission::new(hub.clone(), verifier, directory, &config.tickets, config.origin_policy());
         let listener = bind(config.listen)?;
         let failed = |reason| ServeError::Listen { address: config.listen, reason };
@@ -105,7 +105,8 @@ impl Server {
 
         let (closing, stop, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
         tasks.spawn(hub.clone().run(stop.clone()));
-        let backend = Arc::new(NodeBackend::new(hub.clone(), certificates.clone(), Arc::clone(&keys), &config));
+        let backend =
+            Arc::new(NodeBackend { hub: hub.clone(), certificates: certificates.clone(), keys: Arc::clone(&keys) });
         let http = Http::new(&config, backend, Arc::clone(&metrics), WebSockets::new(admission.clone()));
         let acceptor = listen::Acceptor::new(&config, admission.clone(), http, certificates.as_deref())?;
         tasks.spawn(acceptor.run(listener, closing.clone(), stop.clone(), tasks.clone()));
@@ -141,7 +142,7 @@ impl Server {
 
     /// A ticket for development, where the server made its own key.
     pub fn dev_ticket(&self, sub: &str) -> Option<Ticket> {
-        self.keys.mint(sub, &[], self.hub.clock().unix()).ok()
+        self.keys.mint(sub, serde_json::Map::new(), self.hub.clock().unix())?.ok()
     }
 
     /// Serves until SIGTERM or Ctrl-C, then stops. SIGHUP reads certificates and keys again.
@@ -158,9 +159,8 @@ impl Server {
         if let Some(store) = &self.certificates {
             store.log(store.refresh(self.hub.clock().unix().0));
         }
-        match self.keys.reload() {
-            Ok(Some(verifier)) => self.admission.replace_verifier(verifier),
-            Ok(None) => {}
+        match self.keys.verifier() {
+            Ok(verifier) => self.admission.replace_verifier(verifier),
             Err(fault) => tracing::error!(%fault, "the keys stay as they were"),
         }
     }

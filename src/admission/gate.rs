@@ -49,7 +49,9 @@ impl Gate {
         }
         if state.addresses.len() >= MAX_ADDRESSES {
             // Whoever has been quiet for a second has a full bucket again: forgetting it changes nothing.
-            state.addresses.retain(|_, known| known.pending > 0 || now.saturating_sub(known.seen) < Duration::from_secs(2));
+            state
+                .addresses
+                .retain(|_, known| known.pending > 0 || now.saturating_sub(known.seen) < Duration::from_secs(2));
             if state.addresses.len() >= 2 * MAX_ADDRESSES {
                 return Err(Code::Overloaded);
             }

@@ -26,9 +26,9 @@ use crate::ids::LobbyId;
 use crate::limits::Limits;
 use crate::lobby::Role;
 use crate::metrics::Resume;
+use crate::request::{BadRequest, Carriers, Credentials, OpenRequest, RawTicket};
 use crate::text::{DisplayName, TextFault};
 use crate::ticket::{self, LobbyBinding, TicketFault, Verified, Verifier};
-use crate::request::{BadRequest, Carriers, Credentials, OpenRequest, RawTicket};
 use crate::wire::{ClientFrame, ClientMessage, Code, Goodbye, ServerMessage, decode_client, encode_server};
 
 /// Decides who gets in. Cheap to clone.
@@ -105,7 +105,13 @@ enum Fault {
 
 impl Admission {
     /// Decides with these keys and settings, over this hub.
-    pub fn new(hub: Hub, verifier: Verifier, directory: Arc<dyn Directory>, tickets: &TicketSettings, origins: OriginPolicy) -> Self {
+    pub fn new(
+        hub: Hub,
+        verifier: Verifier,
+        directory: Arc<dyn Directory>,
+        tickets: &TicketSettings,
+        origins: OriginPolicy,
+    ) -> Self {
         let takes = |carrier| tickets.carriers.contains(&carrier);
         Self(Arc::new(Inner {
             gate: Gate::new(Arc::clone(hub.metrics())),

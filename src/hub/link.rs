@@ -106,12 +106,11 @@ impl Attached {
         match decode_client(bytes) {
             Ok(ClientFrame::Inputs(batch)) => self.handle_inputs(batch),
             Ok(ClientFrame::Message(message)) => {
-                if self.takes_message()? {
-                    self.handle_control(message)
-                } else {
+                let fits = self.takes_message()?;
+                if !fits {
                     self.hub.metrics().refusals.of(Code::TooFast).inc();
-                    Ok(())
                 }
+                self.handle_control(message, fits)
             }
             Err(_) => Err(Code::Malformed),
         }
@@ -154,9 +153,11 @@ impl Attached {
         Ok(fits)
     }
 
-    fn handle_control(&self, message: ClientMessage) -> Result<(), Code> {
+    /// One that is over the rate is not carried out; a request is still answered, since its number is used up.
+    fn handle_control(&self, message: ClientMessage, fits: bool) -> Result<(), Code> {
         let Link { player, outlet, id, .. } = &*self.link;
         match message {
+            ClientMessage::Ping { .. } if !fits => Ok(()),
             ClientMessage::Ping { nonce, received } => {
                 if self.link.received.swap(received, Ordering::Relaxed) != received {
                     self.hub.acknowledge(player, received);
@@ -169,10 +170,12 @@ impl Attached {
                 outlet.flush();
                 Ok(())
             }
-            ClientMessage::Request { id: request, body } => self.hub.request(player, *id, request, body),
+            ClientMessage::Request { id: request, body } => {
+                self.hub.request(player, *id, request, fits.then_some(body))
+            }
             ClientMessage::Bye => {
                 self.hub.bye(player, *id);
-                Err(Code::Left)
+                Ok(())
             }
             // The first and only Hello was read at admission; inputs were read before this.
             ClientMessage::Hello { .. } | ClientMessage::Inputs(_) => Err(Code::Malformed),
@@ -197,6 +200,7 @@ impl Hub {
         self.turn(|turn| {
             let current = turn.state.players.get(player).and_then(|presence| presence.link.as_ref());
             if current.is_some_and(|current| current.id == link) {
+                turn.cut(player, Code::Left);
                 turn.depart(player);
             }
         });

@@ -228,8 +228,7 @@ impl Turn<'_> {
                 Event::Changed => self.handle_changed(id),
                 Event::Left { player, reason } => self.handle_left(id, &player, reason),
                 Event::Chat { player, name, text } => {
-                    let line =
-                        ChatLine { player, name: name.as_str().to_owned(), text: text.as_str().to_owned() };
+                    let line = ChatLine { player, name: name.as_str().to_owned(), text: text.as_str().to_owned() };
                     self.broadcast(id, &ServerMessage::Chat(line));
                 }
                 Event::StartSession { players, spectators } => self.start_session(id, &players, &spectators),

@@ -24,7 +24,6 @@ use rand::rngs::StdRng;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-
 pub use link::Attached;
 pub use lobbies::{JoinFault, Target};
 pub use player::{Arrival, Place};

@@ -177,13 +177,13 @@ impl Turn<'_> {
             Coming::Arrived => None,
             Coming::Back(point) => Some(presence.log.missed(point.received)),
         };
-        let (outcome, counted) = match (&missed, &coming) {
-            (Some(Missed::Messages(_)), Coming::Back(point)) => (ResumeOutcome::Resumed, point.received),
-            (Some(_), _) => {
+        let (outcome, counted) = match &missed {
+            Some(Missed::Messages(_)) => (ResumeOutcome::Resumed, presence.log.sent()),
+            Some(Missed::TooMuch) => {
                 presence.log.forget();
                 (ResumeOutcome::Restarted, presence.log.sent())
             }
-            (None, _) => (ResumeOutcome::Arrived, 0),
+            None => (ResumeOutcome::Arrived, 0),
         };
         let welcome = ServerMessage::Welcome(Welcome {
             player: player.clone(),

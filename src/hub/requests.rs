@@ -9,8 +9,8 @@ use super::{Arrival, Hub, Turn};
 use crate::game::CreateError;
 use crate::ids::{GameName, PlayerId};
 use crate::lobby::{ListFilter, Lobby, LobbySettings, OpRefusal, Role, StartRule};
-use crate::text::LobbyName;
 use crate::request::Wish;
+use crate::text::LobbyName;
 use crate::wire::{Code, LobbyFilter, LobbySpec, Refusal, Reply, Request, ServerMessage};
 
 /// Why a request is not carried out.
@@ -20,11 +20,11 @@ struct Refused {
 }
 
 impl Hub {
-    /// Carries out a request of a link's player and answers it.
+    /// Carries out a request of a link's player and answers it. One without a body came too fast.
     ///
     /// # Errors
     /// The code to close with, when the numbers of requests do not rise by one: an answer would have nobody to go to.
-    pub(super) fn request(&self, player: &PlayerId, link: LinkId, id: u32, body: Request) -> Result<(), Code> {
+    pub(super) fn request(&self, player: &PlayerId, link: LinkId, id: u32, body: Option<Request>) -> Result<(), Code> {
         self.turn(|turn| {
             let Some(presence) = turn.state.players.get_mut(player) else { return Err(Code::Left) };
             if presence.link.as_ref().is_none_or(|current| current.id != link) {
@@ -37,7 +37,7 @@ impl Hub {
                 return Err(Code::Malformed);
             }
             presence.last_request = id;
-            let outcome = turn.carry_out(player, body);
+            let outcome = body.map_or(Err(TOO_FAST), |body| turn.carry_out(player, body));
             let refusal =
                 outcome.err().map(|refused| Refusal { code: refused.code.number(), reason: refused.slug.to_owned() });
             turn.send(player, &ServerMessage::Reply(Reply { request: id, refusal }));
@@ -207,3 +207,4 @@ impl From<OpRefusal> for Refused {
 
 const MALFORMED: Refused = Refused { code: Code::Malformed, slug: "bad-wish" };
 const BAD_SETTINGS: Refused = Refused { code: Code::Malformed, slug: "bad-settings" };
+const TOO_FAST: Refused = Refused { code: Code::TooFast, slug: "too-fast" };

@@ -48,7 +48,8 @@ impl Turn<'_> {
         let Some(entry) = lobbies.get_mut(&id) else { return };
         let settings = entry.lobby.settings();
         let seed = random.next_u64();
-        let created = self.hub.0.registry.game(&settings.game).map(|kind| (kind.info(), kind.create(&settings.settings, seed)));
+        let created =
+            self.hub.0.registry.game(&settings.game).map(|kind| (kind.info(), kind.create(&settings.settings, seed)));
         let Some((info, Ok(game))) = created else {
             tracing::error!(game = %settings.game, lobby = %id, "a game could not be begun");
             entry.lobby.handle_session_failed(self.now);

@@ -108,7 +108,11 @@ impl WebSocketOutlet {
     ///
     /// # Errors
     /// When they are not TLS, or when `handle` refuses.
-    pub fn read_tls(&self, mut bytes: &[u8], handle: &mut dyn FnMut(&mut [u8]) -> Result<(), Code>) -> Result<(), Code> {
+    pub fn read_tls(
+        &self,
+        mut bytes: &[u8],
+        handle: &mut dyn FnMut(&mut [u8]) -> Result<(), Code>,
+    ) -> Result<(), Code> {
         let mut plain = [0; 4_096];
         loop {
             let mut state = self.state.lock();
