@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{CertificateError, DEV_DAYS, DEV_NAMES, Identity, generate, pem};
+use crate::config::Config;
 
 /// A shared handle on the current identity. Clones are the same store.
 #[derive(Clone, Debug)]
@@ -40,6 +41,9 @@ enum Source {
 type Stamp = [(Option<SystemTime>, u64); 2];
 
 impl CertificateStore {
+    /// How often a node looks whether a replacement is due.
+    pub const CHECK_EVERY: Duration = Duration::from_secs(30);
+
     /// A self-made certificate for loopback. `now` is Unix time in seconds.
     ///
     /// # Errors
@@ -58,6 +62,25 @@ impl CertificateStore {
         let tried = Mutex::new(stamp(certificate, key));
         let identity = pem::read(certificate, key)?;
         Ok(Self::holding(Source::Files { certificate: certificate.to_owned(), key: key.to_owned(), tried }, identity))
+    }
+
+    /// What a configuration asks for: its files, a self-made one for development, or none.
+    ///
+    /// # Errors
+    /// As [`CertificateStore::from_files`] and [`CertificateStore::dev`].
+    pub fn from_config(config: &Config, now: u64) -> Result<Option<Self>, CertificateError> {
+        match (&config.tls.certificate, &config.tls.key) {
+            (Some(certificate), Some(key)) => {
+                let store = Self::from_files(certificate, key)?;
+                if store.current().not_after() < now {
+                    let file = certificate.display();
+                    tracing::warn!(%file, "the certificate has expired: renew it, the new one is taken up by itself");
+                }
+                Ok(Some(store))
+            }
+            _ if config.dev() => Self::dev(now).map(Some),
+            _ => Ok(None),
+        }
     }
 
     fn holding(source: Source, identity: Identity) -> Self {
@@ -107,7 +130,7 @@ impl CertificateStore {
         if due { self.reload(now).map(|()| true) } else { Ok(false) }
     }
 
-    /// Calls [`CertificateStore::refresh`] every so often until told to stop, and logs what came of it. `clock` tells
+    /// Calls [`CertificateStore::refresh`] every so often (see [`CertificateStore::CHECK_EVERY`]) until told to stop, and logs what came of it. `clock` tells
     /// Unix time in seconds.
     ///
     /// # Cancel safety
@@ -179,6 +202,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
     use crate::certificate::Generated;
+    use crate::config::Settings;
 
     const NOW: u64 = 1_800_000_000;
     const DAY: u64 = 86_400;
@@ -232,6 +256,24 @@ mod tests {
         assert!(store.current().not_after() > NOW + 19 * DAY);
         assert!(watcher.has_changed().unwrap());
         assert_eq!(watcher.borrow_and_update().hash(), store.current().hash());
+    }
+
+    #[test]
+    fn a_configuration_decides_where_the_certificate_comes_from() {
+        let files = Files::new("config");
+        let one = made();
+        files.put(&one.certificate_pem, &one.key_pem, 0);
+        let mut settings = Settings::dev_preset();
+        let own = CertificateStore::from_config(&Config::new(settings.clone(), true).unwrap(), NOW).unwrap();
+        assert!(own.unwrap().current().hash_usable_by_browsers());
+        settings.tls.certificate = Some(files.certificate());
+        settings.tls.key = Some(files.key());
+        let given = CertificateStore::from_config(&Config::new(settings.clone(), true).unwrap(), NOW).unwrap();
+        assert_eq!(given.unwrap().current().hash(), one.identity.hash());
+        settings.tls = Default::default();
+        settings.transport.webtransport = false;
+        settings.tickets.keys = vec!["k".into()];
+        assert!(CertificateStore::from_config(&Config::new(settings, false).unwrap(), NOW).unwrap().is_none());
     }
 
     #[test]

@@ -2,12 +2,11 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use base64::Engine as _;
 use clap::{Args, Subcommand};
 
-use super::{Failure, print};
+use super::{Failure, print, unix_now};
 use crate::certificate::{DEV_NAMES, generate};
 
 /// What `muster cert` takes.
@@ -40,11 +39,9 @@ struct GenerateArgs {
 }
 
 impl CertCommand {
-    #[allow(clippy::disallowed_methods, reason = "a command's edge: the wall clock enters here as a value")]
     pub(super) fn run(self) -> Result<(), Failure> {
         let What::Generate(args) = self.what;
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        print(&args.run(now)?)
+        print(&args.run(unix_now())?)
     }
 }
 

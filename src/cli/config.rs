@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 
 use super::serve::ConfigurationArgs;
-use super::{Failure, print};
+use super::{Failure, print, unix_now};
 use crate::certificate::CertificateStore;
 use crate::config::{reference, show};
 
@@ -31,7 +31,11 @@ impl ConfigCommand {
             What::Check(args) => {
                 let config = args.load()?;
                 if let (Some(certificate), Some(key)) = (&config.tls.certificate, &config.tls.key) {
-                    CertificateStore::from_files(certificate, key)?;
+                    let expired = CertificateStore::from_files(certificate, key)?.current().not_after() < unix_now();
+                    if expired {
+                        let problem = "has expired: renew it, muster takes up the new one by itself";
+                        return Err(Failure::Config(format!("{}: {problem}", certificate.display())));
+                    }
                 }
                 print("ok\n")
             }

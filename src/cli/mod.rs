@@ -10,13 +10,14 @@ mod serve;
 use std::fmt;
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::time::SystemTime;
 
 use clap::{Parser, Subcommand};
 
 pub use serve::ServeArgs;
 
 use crate::certificate::CertificateError;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, ListenError};
 
 /// A game lobby server: signed tickets, lobbies, ticking game sessions, over WebTransport and WebSocket.
 #[derive(Debug, Parser)]
@@ -87,6 +88,12 @@ impl From<CertificateError> for Failure {
     }
 }
 
+impl From<ListenError> for Failure {
+    fn from(error: ListenError) -> Self {
+        Self::failed(error)
+    }
+}
+
 /// Reads the command line and does what it says.
 ///
 /// # Errors
@@ -113,6 +120,12 @@ fn print(text: &str) -> Result<(), Failure> {
         }
         _ => Ok(()),
     }
+}
+
+/// Unix time in seconds. A command's edge: from here on the time is a value.
+#[allow(clippy::disallowed_methods, reason = "where the wall clock enters")]
+fn unix_now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 const EXIT_FAILURE: u8 = 1;

@@ -12,7 +12,7 @@ mod settings;
 mod show;
 mod validate;
 
-pub use error::ConfigError;
+pub use error::{ConfigError, ListenError};
 pub use knobs::{KNOBS, Knob};
 pub use load::{CONFIG_VARIABLE, Override, Sources, load};
 pub(crate) use origin::is_loopback_authority;

@@ -214,7 +214,8 @@ mod tests {
 
     #[test]
     fn values_that_cannot_work_are_refused_by_the_knob_they_stand_in() {
-        let cases: [(&str, fn(&mut Settings)); 12] = [
+        type Change = fn(&mut Settings);
+        let cases: [(&str, Change); 12] = [
             ("limits.links", |s| s.limits.links = 0),
             ("limits.ticket_bytes", |s| s.limits.ticket_bytes = 1 << 20),
             ("limits.settings_bytes", |s| s.limits.settings_bytes = s.limits.message_bytes + 1),

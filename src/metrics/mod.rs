@@ -73,6 +73,8 @@ pub struct Metrics {
     pub resumes: Labelled<Resume, Counter>,
     /// Games that panicked; each ended its own session.
     pub game_panics: Counter,
+    /// When the certificate in force expires, in Unix time; 0 without one.
+    pub certificate_expiry: Gauge,
 }
 
 impl Metrics {
@@ -111,6 +113,9 @@ impl Metrics {
         let queue_overflows = plain(&mut at, "queue_overflows", help);
         let resumes = Labelled::register(&mut at, "resumes", "Attempts to come back to a place, by outcome");
         let game_panics = plain(&mut at, "game_panics", "Games that panicked; each ended its own session only");
+        let certificate_expiry = Gauge::default();
+        let help = "When the certificate in force expires, in Unix time; 0 without one";
+        at.register_with_unit("certificate_expiry", help, Unit::Seconds, certificate_expiry.clone());
         Self {
             registry: at,
             links,
@@ -138,6 +143,7 @@ impl Metrics {
             queue_overflows,
             resumes,
             game_panics,
+            certificate_expiry,
         }
     }
 
