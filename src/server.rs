@@ -33,7 +33,7 @@ use self::keys::Keys;
 use crate::admission::Admission;
 use crate::certificate::{CertificateError, CertificateStore};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, ListenError};
 use crate::directory::Embedded;
 use crate::game::Registry;
 use crate::http::Http;
@@ -49,7 +49,7 @@ pub struct Server {
     hub: Hub,
     admission: Admission,
     keys: Arc<Keys>,
-    certificates: Option<Arc<CertificateStore>>,
+    certificates: Option<CertificateStore>,
     /// No new connections.
     closing: CancellationToken,
     /// Everything ends.
@@ -61,13 +61,8 @@ pub struct Server {
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The port is taken, or the address is not this machine's.
-    #[error("cannot listen on {address}: {reason}; choose another with --listen IP:PORT")]
-    Listen {
-        /// What was to be listened on.
-        address: SocketAddr,
-        /// What the system says.
-        reason: std::io::Error,
-    },
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     /// A certificate cannot be used.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
@@ -93,29 +88,29 @@ impl Server {
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(ServeError::Random)?;
         let keys = Arc::new(Keys::new(&config)?);
-        let certificates = certificates(&config, clock)?;
+        let certificates = CertificateStore::from_config(&config, clock.unix().0)?;
         let metrics = Arc::new(Metrics::new());
         let hub = Hub::new(config.limits.clone(), games, Arc::clone(&metrics), clock, seed);
         let directory = Arc::new(Embedded::new(MAX_USED_TICKETS));
         let verifier = keys.verifier()?;
         let admission = Admission::new(hub.clone(), verifier, directory, &config.tickets, config.origin_policy());
-        let listener = bind(config.listen)?;
-        let failed = |reason| ServeError::Listen { address: config.listen, reason };
-        let address = listener.local_addr().map_err(failed)?;
+        let listener = bind(config.listen, "--listen")?;
+        let address =
+            listener.local_addr().map_err(|reason| ListenError { flag: "--listen", address: config.listen, reason })?;
 
         let (closing, stop, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
         tasks.spawn(hub.clone().run(stop.clone()));
         let backend =
             Arc::new(NodeBackend { hub: hub.clone(), certificates: certificates.clone(), keys: Arc::clone(&keys) });
         let http = Http::new(&config, backend, Arc::clone(&metrics), WebSockets::new(admission.clone()));
-        let acceptor = listen::Acceptor::new(&config, admission.clone(), http, certificates.as_deref())?;
+        let acceptor = listen::Acceptor::new(&config, admission.clone(), http, certificates.as_ref())?;
         tasks.spawn(acceptor.run(listener, closing.clone(), stop.clone(), tasks.clone()));
         if let Some(address) = config.metrics.listen {
-            let listener = bind(address)?;
+            let listener = bind(address, "--metrics-listen")?;
             tasks.spawn(listen::serve_metrics(listener, metrics, config.limits.clone(), stop.clone(), tasks.clone()));
         }
         if let Some(store) = &certificates {
-            tasks.spawn(listen::renew_certificate(Arc::clone(store), clock, stop.clone()));
+            tasks.spawn(store.clone().follow(CertificateStore::CHECK_EVERY, move || clock.unix().0, stop.clone()));
         }
         Ok(Self { address, hub, admission, keys, certificates, closing, stop, tasks })
     }
@@ -157,7 +152,7 @@ impl Server {
     /// Reads certificates and keys again; what cannot be read stays as it was, and the log says so.
     pub fn reload(&self) {
         if let Some(store) = &self.certificates {
-            store.log(store.refresh(self.hub.clock().unix().0));
+            store.log(store.reload(self.hub.clock().unix().0).map(|()| true));
         }
         match self.keys.verifier() {
             Ok(verifier) => self.admission.replace_verifier(verifier),
@@ -189,7 +184,7 @@ impl Server {
 }
 
 /// Binds TCP with a backlog that a burst of arrivals fits into.
-fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
+fn bind(address: SocketAddr, flag: &'static str) -> Result<TcpListener, ListenError> {
     let bound = || {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
@@ -198,16 +193,7 @@ fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
         socket.listen(4_096)?;
         TcpListener::from_std(socket.into())
     };
-    bound().map_err(|reason| ServeError::Listen { address, reason })
-}
-
-fn certificates(config: &Config, clock: Clock) -> Result<Option<Arc<CertificateStore>>, ServeError> {
-    let store = match (&config.tls.certificate, &config.tls.key) {
-        (Some(certificate), Some(key)) => CertificateStore::from_files(certificate, key)?,
-        _ if config.dev() => CertificateStore::dev(clock.unix().0)?,
-        _ => return Ok(None),
-    };
-    Ok(Some(Arc::new(store)))
+    bound().map_err(|reason| ListenError { flag, address, reason })
 }
 
 /// Used tickets that are remembered at a time: as many as 50,000 players bring in ten minutes of coming and going.

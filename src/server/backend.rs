@@ -15,7 +15,7 @@ use crate::wire::Code;
 /// Answers from the node's own tables.
 pub struct NodeBackend {
     pub hub: Hub,
-    pub certificates: Option<Arc<CertificateStore>>,
+    pub certificates: Option<CertificateStore>,
     pub keys: Arc<Keys>,
 }
 

@@ -16,7 +16,6 @@ use tokio_util::task::TaskTracker;
 use super::ServeError;
 use crate::admission::{Admission, Pending};
 use crate::certificate::CertificateStore;
-use crate::clock::Clock;
 use crate::config::{Config, TlsWebSocket};
 use crate::http::{Http, HttpBounds, Peer, first_byte_is_tls, metrics_router, serve_connection, serve_router};
 use crate::limits::Limits;
@@ -130,17 +129,6 @@ pub async fn serve_metrics(
     }
 }
 
-/// Looks for a new certificate now and then: another file, or in development one that is due.
-pub async fn renew_certificate(store: Arc<CertificateStore>, clock: Clock, stop: CancellationToken) {
-    loop {
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(RENEW_EVERY) => store.log(store.refresh(clock.unix().0)),
-        }
-    }
-}
-
 /// Returns at SIGTERM or Ctrl-C; calls `reload` at SIGHUP.
 pub async fn wait_for_stop(reload: impl Fn()) {
     use tokio::signal::unix::{SignalKind, signal};
@@ -182,4 +170,3 @@ async fn accept(listener: &TcpListener, closing: &CancellationToken) -> Option<(
 }
 
 const ACCEPT_BACK_OFF: Duration = Duration::from_millis(100);
-const RENEW_EVERY: Duration = Duration::from_secs(30);
