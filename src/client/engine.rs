@@ -41,13 +41,16 @@ pub struct Engine {
     renewed_at: Option<Duration>,
 }
 
+/// Boxed, so that dropping `next` does not drop the attempt.
+type Attempt = Pin<Box<dyn Future<Output = Result<(Link, Welcome), ConnectError>> + Send>>;
+
 enum State {
     Up(Link),
     /// The timer runs; then an attempt is made, anew or with the resume point.
     Waiting {
         anew: bool,
     },
-    Connecting(Pin<Box<dyn Future<Output = Result<(Link, Welcome), ConnectError>> + Send>>),
+    Connecting(Attempt),
     Over,
 }
 
