@@ -1,5 +1,6 @@
 //! muster
 #![forbid(unsafe_code)]
+pub mod cli;
 pub mod client;
 pub mod codec;
 pub mod ids;
