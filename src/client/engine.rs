@@ -37,6 +37,8 @@ pub struct Engine {
     last_transport: Transport,
     /// When the link was lost; `None` while it is up.
     lost_at: Option<Duration>,
+    /// Whether the place is given up: the way back is a new arrival.
+    anew: bool,
     /// When a new ticket was last asked for because the server wanted one.
     renewed_at: Option<Duration>,
 }
@@ -46,10 +48,8 @@ type Attempt = Pin<Box<dyn Future<Output = Result<(Link, Welcome), ConnectError>
 
 enum State {
     Up(Link),
-    /// The timer runs; then an attempt is made, anew or with the resume point.
-    Waiting {
-        anew: bool,
-    },
+    /// The timer runs; then an attempt is made.
+    Waiting,
     Connecting(Attempt),
     Over,
 }
@@ -77,6 +77,7 @@ impl Engine {
             backoff: Backoff::default(),
             last_transport,
             lost_at: None,
+            anew: false,
             renewed_at: None,
         }
     }
@@ -118,10 +119,9 @@ impl Engine {
                     () = &mut self.timer => self.handle_timer(),
                 }
             }
-            State::Waiting { anew } => {
-                let anew = *anew;
+            State::Waiting => {
                 (&mut self.timer).await;
-                let resume = if anew { None } else { self.core.resume_point() };
+                let resume = if self.anew { None } else { self.core.resume_point() };
                 let (connector, prefer) = (self.connector.clone(), self.last_transport);
                 self.state = State::Connecting(Box::pin(async move { connector.open(resume, Some(prefer)).await }));
             }
@@ -280,14 +280,15 @@ impl Engine {
         }
         self.renewed_at = Some(now);
         self.lost_at.get_or_insert(now);
-        self.wait(refused.into(), Duration::ZERO, true);
+        self.anew = true;
+        self.wait(refused.into(), Duration::ZERO);
     }
 
     /// An attempt has failed.
     fn handle_failure(&mut self, error: ConnectError) {
         match error {
             ConnectError::Refused(refused) => self.handle_refusal(refused),
-            error @ (ConnectError::BadUrl { .. } | ConnectError::NoTicket(_)) => self.close(Closed::Lost(error)),
+            error @ ConnectError::BadUrl { .. } => self.close(Closed::Lost(error)),
             error => self.schedule(error, Duration::ZERO),
         }
     }
@@ -301,17 +302,18 @@ impl Engine {
         let left = grace_end.saturating_sub(now).saturating_sub(LAST_CHANCE);
         if left > at_least {
             // The last attempt is made shortly before the place is given away.
-            self.wait(cause, wait.min(left), false);
+            self.wait(cause, wait.min(left));
         } else if self.connector.has_more_tickets() && now < grace_end + self.connector.patience() {
-            self.wait(cause, wait, true);
+            self.anew = true;
+            self.wait(cause, wait);
         } else {
             self.close(Closed::Lost(cause));
         }
     }
 
-    fn wait(&mut self, cause: ConnectError, wait: Duration, anew: bool) {
+    fn wait(&mut self, cause: ConnectError, wait: Duration) {
         self.timer.as_mut().reset(Instant::now() + wait);
-        self.state = State::Waiting { anew };
+        self.state = State::Waiting;
         let attempt = self.backoff.attempts().max(1);
         self.events.push_back(Event::Reconnecting { attempt, wait, cause });
     }
@@ -322,6 +324,7 @@ impl Engine {
         self.core.handle_welcome(welcome, self.last_transport, now);
         self.backoff.reset();
         self.lost_at = None;
+        self.anew = false;
         self.state = State::Up(link);
     }
 
@@ -355,3 +358,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 const LAST_CHANCE: Duration = Duration::from_millis(500);
 /// A new ticket that did not hold this long is not followed by another.
 const RENEWAL_HOLDS: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+#[path = "engine_tests.rs"]
+mod tests;

@@ -96,16 +96,7 @@ pub(super) async fn upgrade(
     if header(SEC_WEBSOCKET_PROTOCOL) != PROTOCOL {
         return Err(protocol(format!("it does not speak {PROTOCOL}")));
     }
-    let mut reader = FrameReader::default();
-    reader.buffer.extend_from_slice(&parts.read_buf);
-    Ok(WebSocketLink {
-        stream: parts.io.into_inner(),
-        reader,
-        outbound: Vec::new(),
-        written: 0,
-        unflushed: false,
-        closing: false,
-    })
+    Ok(WebSocketLink::over(parts.io.into_inner(), &parts.read_buf))
 }
 
 fn upgrade_request(
@@ -170,6 +161,12 @@ fn accept_for(key: &str) -> String {
 }
 
 impl WebSocketLink {
+    /// A link on a stream that was upgraded already, and what was read of it since.
+    pub(super) fn over(stream: Box<dyn Stream>, read_already: &[u8]) -> Self {
+        let reader = FrameReader { buffer: read_already.into(), fragments: None };
+        Self { stream, reader, outbound: Vec::new(), written: 0, unflushed: false, closing: false }
+    }
+
     /// Appends a message as one masked binary frame. The caller's bytes are masked in place.
     pub(super) fn queue(&mut self, message: &mut [u8]) {
         self.push(OpCode::Binary, message);

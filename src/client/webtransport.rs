@@ -10,7 +10,7 @@ use wtransport::{Connection, RecvStream, SendStream};
 
 use super::error::{ConnectError, Refused, printable};
 use super::link::{LinkEnd, MAX_MESSAGE};
-use crate::wire::{Assembler, Code, ControlReader, put_control};
+use crate::wire::{Assembler, ControlReader, put_control};
 
 /// A live WebTransport session with its control stream.
 #[derive(Debug)]
@@ -121,15 +121,14 @@ impl WebTransportLink {
 fn end_of(error: ConnectionError) -> LinkEnd {
     match error {
         ConnectionError::ApplicationClosed(close) => {
-            // HTTP/3's own codes (from 0x100 on, RFC 9114 8.1) overlap none of the table's.
-            let code = u16::try_from(close.code().into_inner()).unwrap_or(0);
-            match Code::from_number(code) {
-                Some(_) => LinkEnd::Closed(Refused {
+            // HTTP/3's own codes (0x100 to 0x3ff, RFC 9114 8.1) and 0, which a lost process leaves, say nothing of play.
+            match u16::try_from(close.code().into_inner()) {
+                Ok(code @ 1_024..) => LinkEnd::Closed(Refused {
                     code,
                     slug: printable(&String::from_utf8_lossy(close.reason())),
                     retry_after: None,
                 }),
-                None => LinkEnd::Broken("the server closed the connection".into()),
+                _ => LinkEnd::Broken("the server closed the connection".into()),
             }
         }
         other => LinkEnd::Broken(other.to_string()),

@@ -14,6 +14,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
 
 use crate::client::{
     Closed, ConnectError, Connector, Event, Join, Target, TicketSource, Transport, TransportChoice, http,
@@ -30,9 +31,9 @@ pub struct PlayArgs {
     /// Play with this ticket instead of fetching one
     #[arg(long, value_name = "JWT", conflicts_with = "ticket_url", hide_env_values = true, env = "MUSTER_TICKET")]
     ticket: Option<String>,
-    /// Where tickets are fetched, one for each player
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7777/dev/ticket")]
-    ticket_url: String,
+    /// Where tickets are fetched, one for each player [default: /dev/ticket of the server, on this machine]
+    #[arg(long, value_name = "URL")]
+    ticket_url: Option<String>,
     /// Use this transport alone
     #[arg(long, value_enum, conflicts_with = "prefer")]
     transport: Option<TransportName>,
@@ -101,10 +102,10 @@ impl PlayArgs {
         let engine = connector.clone().ticket(self.tickets(&name)?).connect_engine().await;
         let engine = engine.map_err(|error| self.explain(&error))?;
         let pilot = Pilot::new(engine);
-        let mut bots = JoinSet::new();
+        let mut bots = Bots::default();
         for index in 1..=self.bots {
             let connector = connector.clone().ticket(self.tickets(&format!("{name}-bot-{index}"))?);
-            bots.spawn(fly_bot(connector));
+            bots.players.spawn(fly_bot(connector, BOT_GAP * index.into(), bots.leave.clone()));
         }
         self.fly(pilot, bots).await
     }
@@ -122,7 +123,18 @@ impl PlayArgs {
         if let Some(ticket) = &self.ticket {
             return Ok(ticket.trim().into());
         }
-        let (target, path) = ticket_target(&self.ticket_url)?;
+        let (target, path) = match &self.ticket_url {
+            Some(url) => ticket_target(url)?,
+            None => match Target::parse(&self.url) {
+                Ok(target) if target.is_loopback() => (target, "/dev/ticket".into()),
+                Ok(_) => {
+                    let why =
+                        "only a development server on this machine hands tickets out: give --ticket or --ticket-url";
+                    return Err(PlayError(why.into()));
+                }
+                Err(error) => return Err(PlayError(error.to_string())),
+            },
+        };
         let separator = if path.contains('?') { '&' } else { '?' };
         let path = format!("{path}{separator}sub={0}&name={0}", percent_encoded(name));
         Ok(TicketSource::from_fn(move || {
@@ -135,7 +147,7 @@ impl PlayArgs {
     }
 
     /// The player that is shown; bots fly beside it.
-    async fn fly(self, mut pilot: Pilot, mut bots: JoinSet<Result<u64, String>>) -> Result<(), PlayError> {
+    async fn fly(self, mut pilot: Pilot, mut bots: Bots) -> Result<(), PlayError> {
         let began = Instant::now();
         let screen = std::io::stdout().is_terminal() && !self.json;
         let mut redraw = tokio::time::interval(if screen { REDRAW } else { Duration::from_secs(1) });
@@ -155,6 +167,7 @@ impl PlayArgs {
                     }
                     Some(_) => {}
                 },
+                Some(bot) = bots.players.join_next() => bots.handle_end(bot, &mut pilot),
                 _ = &mut interrupts => break,
                 () = until(end) => break,
                 _ = redraw.tick() => {
@@ -162,7 +175,7 @@ impl PlayArgs {
                     if recent.len() > RATE_WINDOW {
                         recent.pop_front();
                     }
-                    let figures = Figures::of(&pilot, began.elapsed(), rate(&recent), bots.len());
+                    let figures = Figures::of(&pilot, began.elapsed(), rate(&recent), &bots);
                     let text = match (self.json, screen) {
                         (true, _) => figures.json(),
                         (_, true) => figures.screen(&pilot),
@@ -174,9 +187,12 @@ impl PlayArgs {
                 }
             }
         }
+        bots.leave.cancel();
         pilot.leave().await;
-        bots.shutdown().await;
-        let summary = Summary::of(&pilot, began.elapsed());
+        // Each says goodbye within a second; whoever does not is cut off.
+        let farewell = async { while bots.players.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(FAREWELL, farewell).await;
+        let summary = Summary::of(&pilot, began.elapsed(), bots.failed);
         put(&if self.json { summary.json() } else { summary.line() });
         outcome
     }
@@ -195,18 +211,54 @@ impl PlayArgs {
     }
 }
 
-/// A player that nobody watches. Returns the snapshots it got.
-async fn fly_bot(connector: Connector) -> Result<u64, String> {
-    let mut pilot = Pilot::new(connector.connect_engine().await.map_err(|error| error.to_string())?);
-    while let Some(event) = pilot.next().await {
-        if let Event::Closed(why) = event {
-            return match why {
-                Closed::Left => Ok(pilot.stats().snapshots),
-                why => Err(why.to_string()),
-            };
+/// The players that nobody watches.
+#[derive(Debug, Default)]
+struct Bots {
+    players: JoinSet<Result<(), String>>,
+    leave: CancellationToken,
+    failed: usize,
+}
+
+impl Bots {
+    /// One has ended: the first that failed says why.
+    fn handle_end(&mut self, end: Result<Result<(), String>, tokio::task::JoinError>, pilot: &mut Pilot) {
+        let why = match end {
+            Ok(Ok(())) => return,
+            Ok(Err(why)) => why,
+            Err(error) => error.to_string(),
+        };
+        if self.failed == 0 {
+            // Nobody may be reading.
+            let _ = writeln!(std::io::stderr(), "muster: a bot gave up: {why}");
+        }
+        self.failed += 1;
+        pilot.note = format!("a bot gave up: {why}");
+    }
+}
+
+async fn fly_bot(connector: Connector, after: Duration, leave: CancellationToken) -> Result<(), String> {
+    let arriving = async {
+        tokio::time::sleep(after).await;
+        connector.connect_engine().await
+    };
+    let engine = tokio::select! {
+        engine = arriving => engine.map_err(|error| error.to_string())?,
+        () = leave.cancelled() => return Ok(()),
+    };
+    let mut pilot = Pilot::new(engine);
+    loop {
+        tokio::select! {
+            event = pilot.next() => match event {
+                Some(Event::Closed(Closed::Left)) | None => return Ok(()),
+                Some(Event::Closed(why)) => return Err(why.to_string()),
+                Some(_) => {}
+            },
+            () = leave.cancelled() => {
+                pilot.leave().await;
+                return Ok(());
+            }
         }
     }
-    Ok(pilot.stats().snapshots)
 }
 
 /// Snapshots per second over the last few looks.
@@ -271,6 +323,10 @@ fn random() -> u64 {
     getrandom::u64().unwrap_or(1)
 }
 
+/// Bots arrive one after the other, slower than the rate at which a server takes links from one address.
+const BOT_GAP: Duration = Duration::from_millis(25);
+/// How long bots may take to leave.
+const FAREWELL: Duration = Duration::from_secs(2);
 /// How often the screen is redrawn.
 const REDRAW: Duration = Duration::from_millis(200);
 /// Looks over which the rate is taken.

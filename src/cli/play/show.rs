@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::Bots;
 use super::pilot::Pilot;
 use super::render::{render_state, scores};
 use crate::wire::LobbyStatus;
@@ -23,10 +24,11 @@ pub(super) struct Figures {
     players: usize,
     resumes: u32,
     bots: usize,
+    bots_failed: usize,
 }
 
 impl Figures {
-    pub(super) fn of(pilot: &Pilot, elapsed: Duration, snapshots_per_second: f64, bots: usize) -> Self {
+    pub(super) fn of(pilot: &Pilot, elapsed: Duration, snapshots_per_second: f64, bots: &Bots) -> Self {
         let stats = pilot.stats();
         let ms = |time: Duration| (time.as_secs_f64() * 10_000.0).round() / 10.0;
         Self {
@@ -43,7 +45,8 @@ impl Figures {
                 (None, None) => 0,
             },
             resumes: stats.resumes,
-            bots,
+            bots: bots.players.len(),
+            bots_failed: bots.failed,
         }
     }
 
@@ -137,10 +140,11 @@ pub(super) struct Summary {
     state_age_p50_ms: u128,
     state_age_p99_ms: u128,
     round_trip_ms: Option<f64>,
+    bots_failed: usize,
 }
 
 impl Summary {
-    pub(super) fn of(pilot: &Pilot, elapsed: Duration) -> Self {
+    pub(super) fn of(pilot: &Pilot, elapsed: Duration, bots_failed: usize) -> Self {
         let stats = pilot.stats();
         Self {
             summary: true,
@@ -153,6 +157,7 @@ impl Summary {
             state_age_p50_ms: pilot.age_at(0.5).as_millis(),
             state_age_p99_ms: pilot.age_at(0.99).as_millis(),
             round_trip_ms: stats.round_trip.map(|time| (time.as_secs_f64() * 10_000.0).round() / 10.0),
+            bots_failed,
         }
     }
 
@@ -174,9 +179,11 @@ fn json_line(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default() + "\n"
 }
 
-/// Text of others without what could move the cursor.
+/// Text of others without what could move the cursor or turn the line round.
 fn plain(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).collect()
+    let turns =
+        |c| matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+    text.chars().filter(|c| !c.is_control() && !turns(*c)).collect()
 }
 
 /// Players that are listed on the screen.
