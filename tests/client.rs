@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use fake::{FakeServer, chat, goodbye, seated, welcome};
 use muster::client::{
     Client, Closed, ConnectError, Connector, Event, Join, RequestError, TicketSource, Transport, TransportChoice,
-    connect,
+    Trust, connect,
 };
 use muster::ids::{InputSeq, Tick};
 use muster::wire::{
@@ -112,7 +112,7 @@ async fn websocket_can_be_preferred_and_the_loser_shows_no_ticket() {
 async fn a_refusal_shows_its_code_whichever_way_it_is_told() {
     // Before the upgrade, as a status with a problem body.
     const PROBLEM: &str = r#"{"type":"ticket-used","status":409,"code":4409,"retry_after_ms":2500}"#;
-    let server = FakeServer::with(|_| Some((409, PROBLEM)), false).await;
+    let server = FakeServer::with(|_| Some((409, PROBLEM)), false, false).await;
     let error = connector(&server, Transport::WebSocket).connect().await.unwrap_err();
     let ConnectError::Refused(refused) = error else { panic!("{error:?}") };
     assert_eq!((refused.code, refused.slug.as_str()), (4_409, "ticket-used"));
@@ -154,6 +154,74 @@ async fn a_certificate_with_another_hash_is_not_believed() {
     let connector = connector(&server, Transport::WebTransport).certificate_hash([0; 32]);
     let error = connector.connect().await.unwrap_err();
     assert!(matches!(error, ConnectError::Tls { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn over_tls_a_hash_or_an_authority_is_believed_and_nothing_else() {
+    let mut server = FakeServer::with_tls().await;
+    let only = |transport| {
+        let url = format!("https://localhost:{}", server.address.port());
+        Connector::new(url).ticket("a.b.c").transport(TransportChoice::Only(transport))
+    };
+    for transport in BOTH {
+        let wrong = only(transport).certificate_hash([0; 32]).connect().await;
+        assert!(matches!(wrong, Err(ConnectError::Tls { .. })), "{transport}: {wrong:?}");
+        let unknown = only(transport).trust_system_roots().connect().await;
+        assert!(matches!(unknown, Err(ConnectError::Tls { .. })), "{transport}: {unknown:?}");
+    }
+    let by_hash = BOTH.map(|transport| only(transport).certificate_hash(server.hash));
+    let authority = Trust::Authorities(server.certificate.clone().into_bytes());
+    let by_authority = only(Transport::WebSocket).trust(authority);
+    for connector in by_hash.into_iter().chain([by_authority]) {
+        let (mut client, link) = sit(connector, &mut server).await;
+        link.send_snapshot(1, 0, &[7; 5_000]).await;
+        assert!(matches!(next(&mut client).await, Event::Snapshot(snapshot) if snapshot.state.len() == 5_000));
+    }
+}
+
+#[tokio::test]
+async fn after_the_grace_a_new_ticket_is_shown_if_there_is_one_else_the_client_closes() {
+    for renewable in [true, false] {
+        let mut server = FakeServer::start().await;
+        let asked = Arc::new(AtomicUsize::new(0));
+        let source = TicketSource::from_fn(move || {
+            let count = asked.fetch_add(1, Ordering::SeqCst) + 1;
+            async move { Ok(format!("ticket-{count}")) }
+        });
+        let source = if renewable { source } else { "ticket-1".into() };
+        let connector = connector(&server, Transport::WebSocket).ticket(source);
+        let (client, link) = tokio::join!(connector.connect(), async {
+            let mut link = server.link().await;
+            link.admit().await;
+            let brief = muster::wire::Welcome { grace_ms: 900, ..welcome(ResumeOutcome::Arrived, 0, 0, 1) };
+            link.send(&ServerMessage::Welcome(brief)).await;
+            link
+        });
+        let mut client = client.unwrap();
+        drop(link);
+        // Whoever comes with the resume point is cut off, as if the network failed each time.
+        let refuse = async {
+            loop {
+                let mut link = server.link().await;
+                let (ticket, resume, _) = link.admit().await;
+                if resume.is_none() {
+                    link.send(&ServerMessage::Welcome(welcome(ResumeOutcome::Arrived, 0, 0, 2))).await;
+                    break (ticket, link);
+                }
+            }
+        };
+        let closed = async {
+            loop {
+                if let Event::Closed(why) = next(&mut client).await {
+                    break why;
+                }
+            }
+        };
+        tokio::select! {
+            (ticket, _link) = refuse => assert!(renewable && ticket == "ticket-2", "{ticket}"),
+            why = closed => assert!(!renewable && matches!(why, Closed::Lost(_)), "{why}"),
+        }
+    }
 }
 
 #[tokio::test]

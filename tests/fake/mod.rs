@@ -30,6 +30,8 @@ pub type Gate = fn(attempt: usize) -> Option<(u16, &'static str)>;
 pub struct FakeServer {
     pub address: SocketAddr,
     pub hash: [u8; 32],
+    /// The certificate, as an authority's PEM.
+    pub certificate: String,
     pub links: mpsc::Receiver<FakeLink>,
 }
 
@@ -42,6 +44,9 @@ pub struct FakeLink {
     from_client: mpsc::Receiver<ClientMessage>,
 }
 
+trait Stream: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin {}
+impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin> Stream for T {}
+
 enum Out {
     Control(Vec<u8>),
     Datagrams(Vec<Bytes>),
@@ -50,16 +55,27 @@ enum Out {
 impl FakeServer {
     /// Both transports.
     pub async fn start() -> Self {
-        Self::with(|_| None, true).await
+        Self::with(|_| None, true, false).await
+    }
+
+    /// WebSocket over TLS, and WebTransport.
+    pub async fn with_tls() -> Self {
+        Self::with(|_| None, true, true).await
     }
 
     /// WebSocket alone: nothing answers on UDP, as behind a firewall.
     pub async fn without_udp() -> Self {
-        Self::with(|_| None, false).await
+        Self::with(|_| None, false, false).await
     }
 
-    pub async fn with(gate: Gate, udp: bool) -> Self {
+    pub async fn with(gate: Gate, udp: bool, tls: bool) -> Self {
         let identity = Identity::self_signed(["localhost", "127.0.0.1"]).unwrap();
+        let certificate = identity.certificate_chain().as_slice()[0].to_pem();
+        let tls = tls.then(|| {
+            let mut config = wtransport::tls::server::build_default_tls_config(identity.clone_identity());
+            config.alpn_protocols = vec![b"http/1.1".to_vec()];
+            tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config))
+        });
         let hash = *identity.certificate_chain().as_slice()[0].hash().as_ref();
         // A port that is free for both.
         let (tcp, quic) = loop {
@@ -93,13 +109,23 @@ impl FakeServer {
                     let found = found.clone();
                     async move { Ok::<_, std::convert::Infallible>(answer(request, gate, attempt, hash, found)) }
                 });
-                let connection =
-                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-                tokio::spawn(connection.with_upgrades());
+                let tls = tls.clone();
+                tokio::spawn(async move {
+                    let stream: Box<dyn Stream> = match tls {
+                        None => Box::new(stream),
+                        // A client that does not believe the certificate hangs up.
+                        Some(tls) => match tls.accept(stream).await {
+                            Ok(stream) => Box::new(stream),
+                            Err(_) => return,
+                        },
+                    };
+                    let http = hyper::server::conn::http1::Builder::new();
+                    http.serve_connection(TokioIo::new(stream), service).with_upgrades().await.ok();
+                });
                 attempt += 1;
             }
         });
-        Self { address, hash, links }
+        Self { address, hash, certificate, links }
     }
 
     pub fn url(&self) -> String {
