@@ -153,11 +153,13 @@ impl SnapshotFrames {
 
 /// Puts a snapshot's pieces together again: the receiving end of [`SnapshotFrames::datagrams`].
 ///
-/// Holds the pieces of one tick, the newest heard of: at most [`MAX_PIECES`] datagrams.
+/// Holds the pieces of one tick, the newest heard of: at most [`MAX_PIECES`] datagrams. A tick comes out once, however
+/// often its pieces are doubled on the way.
 #[derive(Debug, Default)]
 pub struct Assembler {
     newest: (u32, u32),
     pieces: Vec<Option<Bytes>>,
+    complete: bool,
 }
 
 impl Assembler {
@@ -184,6 +186,10 @@ impl Assembler {
             self.newest = of;
             self.pieces.clear();
             self.pieces.resize(count, None);
+            self.complete = false;
+        }
+        if self.complete {
+            return Ok(None);
         }
         if let Some(place) = self.pieces.get_mut(index) {
             *place = Some(payload.slice(PIECE_HEADER..));
@@ -192,9 +198,10 @@ impl Assembler {
             return Ok(None);
         }
         let mut whole = BytesMut::with_capacity(count * PIECE_BYTES);
-        for piece in self.pieces.drain(..).flatten() {
+        for piece in self.pieces.iter_mut().filter_map(Option::take) {
             whole.put_slice(&piece);
         }
+        self.complete = true;
         Ok(Some(whole.freeze()))
     }
 }
@@ -268,5 +275,92 @@ impl ControlReader {
         let mut message = self.buffer.split_to(4 + length);
         message.advance(4);
         Ok(Some(message.freeze()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::*;
+
+    fn snapshot(tag: u32, tick: u32, size: usize) -> SnapshotFrames {
+        let state = vec![tick as u8; size];
+        SnapshotFrames::new(Snapshot { tag: SessionTag(tag), tick: Tick(tick), time_us: 0, applied: vec![], state })
+    }
+
+    fn pieces(tag: u32, tick: u32) -> Vec<Bytes> {
+        snapshot(tag, tick, 2_000).datagrams(&[]).unwrap()
+    }
+
+    #[test]
+    fn a_websocket_header_takes_the_shortest_form() {
+        let header = |length| {
+            let mut out = Vec::new();
+            put_ws_header(length, &mut out);
+            out
+        };
+        assert_eq!(header(0), [0x82, 0]);
+        assert_eq!(header(125), [0x82, 125]);
+        assert_eq!(header(126), [0x82, 126, 0, 126]);
+        assert_eq!(header(65_535), [0x82, 126, 0xff, 0xff]);
+        assert_eq!(header(65_536), [0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0]);
+    }
+
+    #[test]
+    fn a_small_snapshot_is_one_datagram_behind_the_prefix() {
+        let frames = snapshot(1, 1, 10);
+        let datagrams = frames.datagrams(&[0xee]).unwrap();
+        assert_eq!(datagrams, [[&[0xee, WHOLE], frames.body().as_ref()].concat()]);
+    }
+
+    #[test]
+    fn a_piece_says_whose_it_is() {
+        let sent = pieces(0x0102_0304, 0x0506_0708);
+        assert_eq!(sent.len(), 2);
+        assert!(sent[1].starts_with(&[PIECE, 4, 3, 2, 1, 8, 7, 6, 5, 1, 2]));
+    }
+
+    #[test]
+    fn a_newer_tick_pushes_out_an_unfinished_one_and_an_older_piece_is_dropped() {
+        let (old, new) = (pieces(1, 1), pieces(1, 2));
+        let mut assembler = Assembler::default();
+        let mut take = |payload: &Bytes| assembler.handle_datagram(payload.clone()).unwrap();
+        assert_eq!(take(&old[0]), None);
+        assert_eq!(take(&new[0]), None);
+        assert_eq!(take(&old[1]), None);
+        assert_eq!(take(&new[1]), Some(snapshot(1, 2, 2_000).body()));
+        assert_eq!(take(&old[0]), None);
+        assert_eq!(take(&old[1]), None);
+    }
+
+    #[test]
+    fn a_tick_comes_out_once_though_its_pieces_are_doubled() {
+        let sent = pieces(1, 1);
+        let mut assembler = Assembler::default();
+        let whole = sent.iter().chain(&sent).filter_map(|piece| assembler.handle_datagram(piece.clone()).unwrap());
+        assert_eq!(whole.count(), 1);
+    }
+
+    #[test]
+    fn the_next_session_begins_at_an_early_tick_again() {
+        let mut assembler = Assembler::default();
+        for piece in pieces(1, 900) {
+            assembler.handle_datagram(piece).unwrap();
+        }
+        let next: Vec<_> =
+            pieces(2, 1).into_iter().filter_map(|piece| assembler.handle_datagram(piece).unwrap()).collect();
+        assert_eq!(next, [snapshot(2, 1, 2_000).body()]);
+    }
+
+    #[test]
+    fn a_control_message_of_the_greatest_length_passes_and_one_more_byte_does_not() {
+        let mut stream = Vec::new();
+        put_control(&[7; 100], &mut stream);
+        put_control(&[8; 101], &mut stream);
+        let mut reader = ControlReader::new(100);
+        reader.handle_bytes(&stream);
+        assert_eq!(reader.poll_message(), Ok(Some(Bytes::from(vec![7; 100]))));
+        assert_eq!(reader.poll_message(), Err(TooBig { length: 101, max: 100 }));
     }
 }
