@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
+use super::Failure;
 use crate::client::{
     Closed, ConnectError, Connector, Event, Join, Target, TicketSource, Transport, TransportChoice, http,
 };
@@ -86,6 +87,12 @@ impl fmt::Display for PlayError {
 impl std::error::Error for PlayError {}
 
 impl PlayArgs {
+    /// The whole command, on a runtime of its own.
+    pub(super) fn command(self) -> Result<(), Failure> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::failed)?;
+        runtime.block_on(self.run()).map_err(Failure::failed)
+    }
+
     /// Plays until the time is over, Ctrl-C, or the server ends it.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ use std::f32::consts::TAU;
 use std::time::Duration;
 
 use crate::client::{ConnectError, Engine, Event, SnapshotView, Stats};
+use crate::game::arena::Input;
 use crate::ids::PlayerId;
 use crate::wire::{LobbyStatus, LobbyView, Request, Roster, Seated};
 
@@ -136,12 +137,12 @@ impl Pilot {
         self.snapshot = Some(view.clone());
         if self.seated.as_ref().is_some_and(|seated| seated.seat.is_some()) {
             // Without a seat, or on a full way out, this move is not made: the next one is as good.
-            let _ = self.engine.send_input(&self.walk.step());
+            let _ = self.engine.send_encoded(&self.walk.step());
         }
     }
 }
 
-/// A walk that turns a little with each step, in the encoding of the arena's input: right, down, aim.
+/// A walk that turns a little with each step. In games other than the arena its bytes mean whatever they mean there.
 #[derive(Debug)]
 struct Walk {
     random: u64,
@@ -153,7 +154,7 @@ impl Walk {
         Self { random: seed | 1, heading: (seed >> 40) as f32 / (1 << 24) as f32 * TAU }
     }
 
-    fn step(&mut self) -> [u8; 3] {
+    fn step(&mut self) -> Input {
         // xorshift64: a walk needs no better randomness.
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
@@ -162,7 +163,7 @@ impl Walk {
         self.heading = (self.heading + turn).rem_euclid(TAU);
         let (sin, cos) = self.heading.sin_cos();
         let aim = (self.heading / TAU * 256.0) as u8;
-        [((cos * 127.0) as i8).cast_unsigned(), ((sin * 127.0) as i8).cast_unsigned(), aim]
+        Input { dx: (cos * 127.0) as i8, dy: (sin * 127.0) as i8, aim }
     }
 }
 
@@ -179,9 +180,9 @@ mod tests {
         let mut last = walk.step();
         for _ in 0..1_000 {
             let step = walk.step();
-            let speed = f32::from(step[0].cast_signed()).hypot(f32::from(step[1].cast_signed()));
+            let speed = f32::from(step.dx).hypot(f32::from(step.dy));
             assert!((120.0..=128.0).contains(&speed), "{speed}");
-            let turned = step[2].wrapping_sub(last[2]).cast_signed();
+            let turned = step.aim.wrapping_sub(last.aim).cast_signed();
             assert!(turned.unsigned_abs() <= 22, "{turned}");
             last = step;
         }

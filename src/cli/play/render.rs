@@ -3,6 +3,7 @@
 //! Owns: what is known of each game's state. Must not know: terminals. Unknown games are shown as bytes.
 
 use crate::codec;
+use crate::game::arena::{Point, Settings, State};
 use crate::ids::SeatId;
 
 /// A state as text of a few lines, each ended by a line feed. `own` is the player's seat, `settings` the session's.
@@ -18,35 +19,29 @@ pub(super) fn scores(game: &str, state: &[u8]) -> Vec<(SeatId, u16)> {
     if game != "arena" {
         return Vec::new();
     }
-    let bodies = codec::decode::<Arena>(state).map(|(_, _, bodies)| bodies).unwrap_or_default();
-    bodies.into_iter().map(|(seat, _, _, score, _)| (SeatId(seat), score)).collect()
+    let bodies = codec::decode::<State>(state).unwrap_or_default().bodies;
+    bodies.into_iter().map(|body| (SeatId(body.seat), body.score)).collect()
 }
-
-/// The arena's state: ticks left, pick-ups, bodies.
-type Arena = (u32, Vec<Point>, Vec<Body>);
-type Point = (u16, u16);
-/// Seat, place, aim, score, absent.
-type Body = (u16, Point, u8, u16, bool);
 
 /// The field from above: `*` to collect, `@` oneself, letters for the others (small when their link is lost).
 fn arena_map(settings: &[u8], own: Option<SeatId>, state: &[u8]) -> Option<String> {
-    let (ticks_left, pickups, bodies) = codec::decode::<Arena>(state).ok()?;
-    let size = codec::decode_prefix::<u16>(settings).map_or(DEFAULT_SIZE, |(size, _)| size.max(1));
+    let State { ticks_left, pickups, bodies } = codec::decode(state).ok()?;
+    let size = codec::decode::<Settings>(settings).unwrap_or_default().size.max(1);
     let mut map = vec![vec![' '; COLUMNS]; ROWS];
-    let mut put = |(x, y): Point, mark: char| {
+    let mut put = |at: Point, mark: char| {
         let scale = |at: u16, cells: usize| (usize::from(at) * cells / usize::from(size)).min(cells - 1);
-        if let Some(cell) = map.get_mut(scale(y, ROWS)).and_then(|row| row.get_mut(scale(x, COLUMNS))) {
+        if let Some(cell) = map.get_mut(scale(at.y, ROWS)).and_then(|row| row.get_mut(scale(at.x, COLUMNS))) {
             *cell = mark;
         }
     };
     pickups.into_iter().for_each(|at| put(at, '*'));
     // Oneself last, on top.
-    let is_own = |seat: u16| own == Some(SeatId(seat));
-    for (seat, at, _, _, absent) in bodies.iter().filter(|body| !is_own(body.0)) {
-        let letter = char::from(b'A' + (seat % 26) as u8);
-        put(*at, if *absent { letter.to_ascii_lowercase() } else { letter });
+    let (own, others): (Vec<_>, Vec<_>) = bodies.into_iter().partition(|body| own == Some(SeatId(body.seat)));
+    for body in others {
+        let letter = char::from(b'A' + (body.seat % 26) as u8);
+        put(body.at, if body.absent { letter.to_ascii_lowercase() } else { letter });
     }
-    bodies.iter().filter(|body| is_own(body.0)).for_each(|body| put(body.1, '@'));
+    own.into_iter().for_each(|body| put(body.at, '@'));
     let edge = format!("+{}+\n", "-".repeat(COLUMNS));
     let mut text = edge.clone();
     for row in map {
@@ -71,16 +66,16 @@ fn hex(state: &[u8]) -> String {
 
 const COLUMNS: usize = 48;
 const ROWS: usize = 16;
-/// The side of the field when the settings are empty.
-const DEFAULT_SIZE: u16 = 10_000;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::game::arena::Body;
 
     fn state() -> Vec<u8> {
-        let bodies: Vec<Body> = vec![(0, (0, 0), 0, 3, false), (1, (9_999, 9_999), 0, 5, true)];
-        codec::encode(&(77_u32, vec![(5_000_u16, 5_000_u16)], bodies))
+        let body = |seat, at, score, absent| Body { seat, at: Point { x: at, y: at }, aim: 0, score, absent };
+        let bodies = vec![body(0, 0, 3, false), body(1, 9_999, 5, true)];
+        codec::encode(&State { ticks_left: 77, pickups: vec![Point { x: 5_000, y: 5_000 }], bodies })
     }
 
     #[test]
