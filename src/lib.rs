@@ -3,6 +3,7 @@
 pub mod admission;
 pub mod certificate;
 pub mod cli;
+pub mod client;
 pub mod clock;
 pub mod codec;
 pub mod config;

@@ -29,7 +29,7 @@ pub enum InputOutcome {
 }
 
 /// What the tick takes out of a mailbox at once.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
     events: Vec<Event>,
     bytes: Vec<u8>,
@@ -158,7 +158,7 @@ impl Mailbox {
     /// The seat was given up. Inputs of it that the tick has not applied yet are dropped, except those taken out before.
     pub fn push_leave(&mut self, seat: SeatId) {
         if let Some(gate) = self.open_gate(seat) {
-            gate.open = false;
+            *gate = Gate::default();
             self.waiting.push(Event::Leave(seat));
         }
     }

@@ -199,7 +199,7 @@ impl Applier<'_> {
         let Some(slot) = self.seats.get_mut(usize::from(seat.0)) else {
             return false;
         };
-        let before = std::mem::replace(slot, Slot { taken, applied_now: slot.applied_now, ..Slot::default() });
+        let before = std::mem::replace(slot, Slot { taken, ..Slot::default() });
         if before.taken {
             self.put_off.forget_inputs(seat);
             self.game.leave(seat);
