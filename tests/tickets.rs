@@ -709,6 +709,64 @@ fn keys_that_cannot_be_used_are_refused_with_a_reason() {
     assert!(matches!(dispute, KeyFault::InSet { position: 1, .. }), "{dispute}");
 }
 
+/// The generated private key as a JWK, put together from its PKCS#8.
+fn private_jwk(algorithm: Algorithm) -> Value {
+    use aws_lc_rs::encoding::AsBigEndian;
+    use aws_lc_rs::signature::{self as aws, EcdsaKeyPair, Ed25519KeyPair};
+    let pem = &key(algorithm).private;
+    let der = STANDARD.decode(pem.lines().filter(|line| !line.starts_with("--")).collect::<String>());
+    let ec_number = |signing| {
+        let pair = EcdsaKeyPair::from_pkcs8(signing, der.as_ref().unwrap()).unwrap();
+        pair.private_key().as_be_bytes().unwrap().as_ref().to_vec()
+    };
+    let private: Vec<(&str, Vec<u8>)> = match algorithm {
+        Algorithm::EdDsa => {
+            let pair = Ed25519KeyPair::from_pkcs8(der.as_ref().unwrap()).unwrap();
+            vec![("d", pair.seed().unwrap().as_be_bytes().unwrap().as_ref().to_vec())]
+        }
+        Algorithm::Es256 => vec![("d", ec_number(&aws::ECDSA_P256_SHA256_FIXED_SIGNING))],
+        Algorithm::Es384 => vec![("d", ec_number(&aws::ECDSA_P384_SHA384_FIXED_SIGNING))],
+        Algorithm::Rs256 | Algorithm::Ps256 => {
+            let pkcs1 = EncodingKey::from_rsa_pem(pem.as_bytes()).unwrap();
+            let (_, numbers) = x509_parser::der_parser::der::parse_der_sequence(pkcs1.as_bytes()).unwrap();
+            let number = |index: usize| numbers.as_sequence().unwrap()[index].as_slice().unwrap().to_vec();
+            // RFC 8017 A.1.2: version, n, e, d, p, q, dP, dQ, qInv.
+            ["d", "p", "q", "dp", "dq", "qi"].into_iter().zip(3..).map(|(name, index)| (name, number(index))).collect()
+        }
+        Algorithm::Hs256 => return serde_json::from_str(pem).unwrap(),
+    };
+    let mut jwk = signer(algorithm).key().public_jwk().unwrap();
+    for (name, bytes) in private {
+        jwk[name] = json!(URL_SAFE_NO_PAD.encode(bytes));
+    }
+    jwk
+}
+
+#[test]
+fn a_private_jwk_signs_as_its_pem_does_and_must_be_whole() {
+    for algorithm in Algorithm::ALL {
+        let jwk = private_jwk(algorithm);
+        let signer = Signer::from_text(&jwk.to_string(), &KeyHint::default()).unwrap();
+        assert_eq!(signer.key().algorithm(), algorithm);
+        let ticket = signer.mint(&plain_claims()).unwrap();
+        assert!(verifier(algorithm).verify(ticket.reveal(), NOW).is_ok(), "{algorithm}");
+        if algorithm.is_shared_secret() {
+            continue;
+        }
+        // One bit of the private part: it no longer belongs to the public one.
+        let mut d = URL_SAFE_NO_PAD.decode(jwk["d"].as_str().unwrap()).unwrap();
+        d[10] ^= 4;
+        let other = with(jwk.clone(), "d", json!(URL_SAFE_NO_PAD.encode(&d)));
+        let refused = |jwk: &Value| Signer::from_text(&jwk.to_string(), &KeyHint::default()).unwrap_err();
+        assert_eq!(refused(&other), KeyFault::BadPrivateKey, "{algorithm}");
+        let short = with(jwk.clone(), "d", json!("AAAA"));
+        assert_eq!(refused(&short), KeyFault::BadPrivateKey, "{algorithm}");
+        if jwk["kty"] == "RSA" {
+            assert_eq!(refused(&without(jwk, "qi")), KeyFault::JwkMember("qi"));
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn no_text_makes_the_verifier_panic(text in ".*") {
