@@ -6,6 +6,7 @@
 mod cert;
 mod config;
 mod key;
+mod play;
 mod serve;
 mod ticket;
 
@@ -34,6 +35,8 @@ struct Cli {
 enum Command {
     /// Serves players.
     Serve(ServeArgs),
+    /// Plays: joins a session and shows it in the terminal.
+    Play(play::PlayArgs),
     /// Makes and checks tickets.
     #[command(subcommand)]
     Ticket(ticket::TicketCommand),
@@ -123,6 +126,7 @@ pub fn run() -> Result<ExitCode, Failure> {
     let done = |()| ExitCode::SUCCESS;
     match Cli::try_parse().map_err(Failure::Usage)?.command {
         Command::Serve(args) => args.run().map(done),
+        Command::Play(args) => args.command().map(done),
         Command::Ticket(command) => command.run(&mut input, &mut out).map_err(Failure::failed),
         Command::Key(command) => command.run(&mut out).map_err(Failure::failed),
         Command::Cert(command) => command.run().map(done),
