@@ -1,5 +1,6 @@
 //! muster
 #![forbid(unsafe_code)]
+pub mod admission;
 pub mod codec;
 pub mod ids;
 pub mod limits;
