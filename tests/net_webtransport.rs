@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -224,6 +224,22 @@ async fn a_huge_snapshot_goes_on_the_control_stream_and_only_the_newest_waits() 
         }
     }
     assert!(ticks.is_sorted() && ticks.len() < 200, "{ticks:?}");
+}
+
+/// On one thread nothing is sent before this test waits, as on a path that is slower than the ticks.
+#[tokio::test]
+async fn while_a_snapshot_waits_in_quic_only_the_newest_waits_behind_it() {
+    let world = world();
+    let (player, outlet) = world.admitted().await;
+    let frames: Vec<_> = (1..=4).map(|tick| SnapshotFrames::new(snapshot(tick, 100))).collect();
+    world.until("an idle link", |_| outlet.offer_snapshot(&frames[0]) == Offered::Sent).await;
+    assert_eq!(player.link.receive_datagram().await.unwrap()[1..], frames[0].body());
+    let offered: Vec<_> = frames.iter().map(|frames| outlet.offer_snapshot(frames)).collect();
+    assert_eq!(offered, [Offered::Sent, Offered::Waiting, Offered::Replaced, Offered::Replaced]);
+    assert_eq!(player.link.receive_datagram().await.unwrap()[1..], frames[0].body());
+    player.link.send_datagram([9]).unwrap();
+    let next = timeout(SOON, player.link.receive_datagram()).await.unwrap().unwrap();
+    assert_eq!(next[1..], frames[3].body(), "the peer's packet made the link look again");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -448,11 +464,13 @@ async fn an_address_in_use_is_a_clear_error() {
 /// A client that speaks QUIC and writes HTTP/3 by hand.
 struct Bare {
     quic: quinn::Connection,
-    _endpoint: quinn::Endpoint,
+    endpoint: quinn::Endpoint,
+    /// The request's stream, whose end would be the session's.
+    request: Mutex<Option<(quinn::SendStream, quinn::RecvStream)>>,
 }
 
 impl World {
-    async fn bare(&self) -> Bare {
+    fn bare_endpoint(&self) -> quinn::Endpoint {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(self.certificate.clone()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -469,12 +487,24 @@ impl World {
         config.transport_config(Arc::new(transport));
         let mut endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
         endpoint.set_default_client_config(config);
+        endpoint
+    }
+
+    async fn bare(&self) -> Bare {
+        let endpoint = self.bare_endpoint();
         let quic = endpoint.connect(self.address, "localhost").unwrap().await.unwrap();
-        Bare { quic, _endpoint: endpoint }
+        Bare { quic, endpoint, request: Mutex::default() }
     }
 }
 
 impl Bare {
+    /// Opens the control stream and says something on it.
+    async fn control(&self) -> (quinn::SendStream, quinn::RecvStream) {
+        let (mut send, recv) = self.quic.open_bi().await.unwrap();
+        send.write_all(&[0x40, 0x41, 0x00]).await.unwrap();
+        (send, recv)
+    }
+
     /// Sends a request and reads the status of its answer.
     async fn status(&self, path: &str, more: &[(&str, &str)]) -> String {
         let port = self.quic.remote_address().port();
@@ -495,6 +525,7 @@ impl Bare {
         send.write_all(block.payload()).await.unwrap();
         let mut answer = vec![0; 1024];
         let read = timeout(SOON, recv.read(&mut answer)).await.unwrap().unwrap().unwrap();
+        *self.request.lock().unwrap() = Some((send, recv));
         let frame = Frame::read(&mut &answer[..read]).unwrap().unwrap();
         Headers::with_frame(&frame).unwrap().get(":status").unwrap().to_owned()
     }
@@ -545,6 +576,7 @@ async fn what_is_not_http_is_closed_and_harms_nobody_else() {
         (&[0x40, 0x41, 0x00], 0x0105),
         (&[0x01, 0x80, 0xff, 0xff, 0xff], 0x0107),
         (&[0x01, 0x03, 0x00, 0x00, 0x80], 0x0200),
+        (&[0x01, 0x0c, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255], 0x0200),
         (&[0x01, 0x03, 0x00, 0x00, 0xd1], 0x010b),
     ];
     for (bytes, number) in cases {
@@ -555,4 +587,66 @@ async fn what_is_not_http_is_closed_and_harms_nobody_else() {
     }
     player.say(&ClientMessage::Ping { nonce: 3, received: 0 }).await;
     assert!(player.message().await.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_player_whose_address_changes_keeps_its_link() {
+    let world = world();
+    let bare = world.bare().await;
+    assert_eq!(bare.status("/v1/play?ticket=good", &[]).await, "200");
+    let (mut send, mut recv) = bare.control().await;
+    let mut reader = ControlReader::new(4_096);
+    for nonce in 0..3 {
+        let mut ping = Vec::new();
+        put_control(&codec::encode(&ClientMessage::Ping { nonce, received: 0 }), &mut ping);
+        send.write_all(&ping).await.unwrap();
+        let pong = ServerMessage::Pong { nonce, server_time_us: 1 };
+        let answered = async {
+            loop {
+                while let Some(message) = reader.poll_message().unwrap() {
+                    if codec::decode::<ServerMessage>(&message) == Ok(pong.clone()) {
+                        return;
+                    }
+                }
+                reader.handle_bytes(&recv.read_chunk(4_096, true).await.unwrap().unwrap().bytes);
+            }
+        };
+        timeout(SOON, answered).await.unwrap();
+        bare.endpoint.rebind(std::net::UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
+    }
+    assert_eq!(world.admission.counts().1, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_good_player_gets_in_past_handshakes_that_never_end() {
+    let world = world();
+    let mut silent = Vec::new();
+    for _ in 0..200 {
+        silent.push(world.bare().await);
+    }
+    let (mut player, _outlet) = world.admitted().await;
+    player.say(&ClientMessage::Ping { nonce: 3, received: 0 }).await;
+    assert!(player.message().await.is_some());
+    for bare in &silent {
+        bare.is_closed_with(0x010d).await;
+    }
+    drop(player);
+    world.nothing_is_left().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn under_load_addresses_are_proven_and_one_over_its_bounds_gets_no_handshake() {
+    let world = world_with(Limits::default(), true);
+    let endpoint = world.bare_endpoint();
+    let flood: Vec<_> = (0..300).map(|_| endpoint.connect(world.address, "localhost").unwrap()).collect();
+    let mut refused = 0;
+    for connecting in flood {
+        // CONNECTION_REFUSED comes from the proof of the address, without a byte of TLS.
+        if let Err(quinn::ConnectionError::ConnectionClosed(close)) = connecting.await {
+            assert_eq!(close.error_code, quinn::TransportErrorCode::CONNECTION_REFUSED);
+            refused += 1;
+        }
+    }
+    assert!((1..=300 - 128).contains(&refused), "{refused}");
+    world.nothing_is_left().await;
 }

@@ -13,6 +13,8 @@ use wtransport::proto::ids::StatusCode;
 use wtransport::proto::session::{SessionRequest, SessionResponse};
 use wtransport::proto::settings::Settings;
 
+use super::qpack;
+
 /// What a peer sent that is not HTTP/3, or not a request for a WebTransport session. The peer is at fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum BadHttp {
@@ -88,6 +90,9 @@ pub(super) fn take_request(buffer: &mut BytesMut) -> Result<Option<SessionReques
         let frame = buffer.split_to(end);
         if kind == HEADERS {
             let block = frame.get(head..).unwrap_or_default();
+            if !qpack::is_sound(block) {
+                return Err(BadHttp::Headers);
+            }
             let headers =
                 Headers::with_frame(&Frame::new_headers(Cow::Borrowed(block))).map_err(|_| BadHttp::Headers)?;
             return SessionRequest::try_from(headers).map(Some).map_err(|_| BadHttp::NotWebTransport);

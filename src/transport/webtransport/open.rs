@@ -3,7 +3,9 @@
 //! Owns: the order of the checks, the deadline until the player has shown who it is. Must not know: what makes a ticket
 //! valid.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use quinn::{Connection, RecvStream, SendStream, VarInt};
@@ -28,7 +30,10 @@ pub(super) async fn open(
     admission: &Admission,
 ) {
     let peer = quic.remote_address();
-    let request = match timeout(admission.limits().handshake, Request::read(&quic)).await {
+    let handshake = admission.limits().handshake;
+    // Who is refused anyway gets its status, but no time to hold a handshake's slot.
+    let patience = if knocked.is_ok() { handshake } else { handshake.min(IMPATIENCE) };
+    let request = match timeout(patience, Request::read(&quic)).await {
         Ok(Ok(request)) => request,
         Ok(Err(NoRequest::Http(error))) => {
             debug!(%peer, %error, "no request");
@@ -136,7 +141,7 @@ async fn greeted<E>(
     }
 }
 
-fn read(request: &Request, peer: std::net::SocketAddr, admission: &Admission) -> Result<OpenRequest, Code> {
+fn read(request: &Request, peer: SocketAddr, admission: &Admission) -> Result<OpenRequest, Code> {
     let origin = request.header("origin");
     let parts = RequestParts {
         query: request.target().1,
@@ -179,5 +184,7 @@ impl Control {
     }
 }
 
+/// Time for the request of an address that is over its bounds.
+const IMPATIENCE: Duration = Duration::from_millis(500);
 const READ_BYTES: usize = 4 * 1024;
 const H3_REQUEST_INCOMPLETE: u32 = 0x010d;
