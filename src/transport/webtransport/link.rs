@@ -3,9 +3,10 @@
 //! Owns: the control stream after the session opened, the datagrams, the order of Goodbye and close. Must not know: who
 //! the player is, what a message says.
 //!
-//! Snapshots go from the tick's own thread into QUIC, without a wake-up of the link's task. Newest wins: QUIC holds the
-//! datagrams of one snapshot at most; while it does (the path is slower than the ticks), a newer snapshot waits in the
-//! link, and is replaced by the next. One task per link does all the rest.
+//! Snapshots go from the tick's own thread into QUIC, without a wake-up of the link's task. Newest wins: while two
+//! snapshots wait in QUIC (the path is slower than the ticks), a newer one waits in the link, and is replaced by the
+//! next. Two, not one: QUIC's own task may come to the first only after the second tick on a busy machine. One task per
+//! link does all the rest.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -65,7 +66,7 @@ enum Next {
 /// What became of a snapshot's datagrams.
 enum Datagrams {
     Sent,
-    /// An earlier snapshot still waits in QUIC.
+    /// Earlier snapshots still wait in QUIC.
     Behind,
     /// It belongs on the control stream: too large, or the peer takes no datagrams.
     Unfit,
@@ -263,7 +264,8 @@ impl Link {
         let Some(datagrams) = frames.shared_datagrams() else {
             return Datagrams::Unfit;
         };
-        if self.quic.datagram_send_buffer_space() < self.idle_room {
+        let cost: usize = datagrams.iter().map(|datagram| datagram.len() + size_of::<Bytes>()).sum();
+        if self.idle_room.saturating_sub(self.quic.datagram_send_buffer_space()) >= 2 * cost {
             return Datagrams::Behind;
         }
         for datagram in datagrams {

@@ -75,7 +75,7 @@ impl Listener {
         self.handle.clone()
     }
 
-    /// Accepts until told to stop. Links that live then are for the hub to close; they have [`STOPPING`] for it, after
+    /// Accepts until told to stop. Links that live then are for the hub to close; they have two seconds for it, after
     /// which the socket closes on whoever is left.
     ///
     /// # Cancel safety

@@ -92,5 +92,5 @@ const STREAM_WINDOW: u32 = 16 * 1024;
 /// Stream bytes that may be under way to a peer that does not acknowledge them.
 const SEND_WINDOW: u64 = 128 * 1024;
 const DATAGRAM_RECEIVE_BYTES: usize = 16 * 1024;
-/// One snapshot of the most pieces fits thrice; see `link` for why older ones never pile up in it.
+/// Three snapshots of the most pieces fit; see `link` for why no more ever wait in it.
 const DATAGRAM_SEND_BYTES: usize = 32 * 1024;
