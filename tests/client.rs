@@ -6,7 +6,7 @@ mod fake;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fake::{FakeServer, chat, goodbye, seated, welcome};
 use muster::client::{
@@ -17,6 +17,7 @@ use muster::ids::{InputSeq, Tick};
 use muster::wire::{
     ClientMessage, Code, Refusal, Reply, Request, ResumeOutcome, ResumePoint, ResumeToken, ServerMessage,
 };
+use tokio::time::Instant;
 
 const BOTH: [Transport; 2] = [Transport::WebSocket, Transport::WebTransport];
 

@@ -5,6 +5,7 @@
 
 mod cert;
 mod config;
+mod play;
 mod serve;
 
 use std::fmt;
@@ -31,6 +32,8 @@ struct Cli {
 enum Command {
     /// Serves players.
     Serve(ServeArgs),
+    /// Plays as a bot, alone or with others, and shows what it sees.
+    Play(play::PlayArgs),
     /// Makes certificates.
     Cert(cert::CertCommand),
     /// Shows and checks the configuration.
@@ -101,6 +104,7 @@ impl From<ListenError> for Failure {
 pub fn run() -> Result<(), Failure> {
     match Cli::try_parse().map_err(Failure::Usage)?.command {
         Command::Serve(args) => start(args.configuration.load()?),
+        Command::Play(args) => args.command(),
         Command::Cert(command) => command.run(),
         Command::Config(command) => command.run(),
     }
