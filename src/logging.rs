@@ -1,12 +1,15 @@
 //! Where log lines go and how they look.
 //!
-//! Owns: the subscriber. Must not know: what is logged. Tickets and resume tokens never get here: the types that hold
-//! them print without them, and no layer writes the fields of requests. Lines go to standard error, which leaves
-//! standard output to what a command prints.
+//! Owns: the subscriber. Must not know: what is logged. Tickets and resume tokens never get here: muster's types that
+//! hold them print without them. Libraries do not know what is secret in a request, and their finer levels write paths
+//! and headers; so that the level is muster's own, and of libraries only warnings and errors are written. Lines go to
+//! standard error, which leaves standard output to what a command prints.
 
 use tracing::level_filters::LevelFilter;
 use tracing::subscriber::{SetGlobalDefaultError, Subscriber};
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
 
 use crate::config::{Log, LogFormat, LogLevel};
 
@@ -24,10 +27,12 @@ fn subscriber<W>(log: &Log, writer: W, colours: bool) -> Box<dyn Subscriber + Se
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let base = tracing_subscriber::fmt().with_max_level(filter(log.level)).with_writer(writer);
+    let level = filter(log.level);
+    let targets = Targets::new().with_target(OWN, level).with_default(level.min(LevelFilter::WARN));
+    let base = tracing_subscriber::fmt().with_max_level(level).with_writer(writer);
     match log.format {
-        LogFormat::Text => Box::new(base.with_ansi(colours).with_target(false).finish()),
-        LogFormat::Json => Box::new(base.json().flatten_event(true).with_current_span(false).finish()),
+        LogFormat::Text => Box::new(base.with_ansi(colours).with_target(false).finish().with(targets)),
+        LogFormat::Json => Box::new(base.json().flatten_event(true).with_current_span(false).finish().with(targets)),
     }
 }
 
@@ -40,6 +45,9 @@ fn filter(level: LogLevel) -> LevelFilter {
         LogLevel::Trace => LevelFilter::TRACE,
     }
 }
+
+/// What the targets of muster's own lines begin with.
+const OWN: &str = "muster";
 
 #[cfg(test)]
 mod tests {
@@ -91,6 +99,21 @@ mod tests {
         let text = logged(LogFormat::Text, LogLevel::Info);
         assert_eq!(text.lines().count(), 1);
         assert!(text.contains("INFO refused code=\"bad-ticket\"") && !text.contains('\u{1b}'), "{text:?}");
+    }
+
+    #[test]
+    fn a_library_at_its_finest_writes_no_request() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let log = Log { format: LogFormat::Text, level: LogLevel::Trace };
+        tracing::subscriber::with_default(subscriber(&log, move || writer.clone(), false), || {
+            tracing::trace!(target: "wtransport::driver", "path=/v1/play?ticket=canary");
+            tracing::info!(target: "hyper", "path=/v1/play?ticket=canary");
+            tracing::warn!(target: "quinn", "sending failed");
+            tracing::trace!("a fine step");
+        });
+        let text = String::from_utf8(lines.0.lock().clone()).unwrap();
+        assert!(!text.contains("canary") && text.contains("sending failed") && text.contains("a fine step"), "{text}");
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! The arena's movement is what `docs/games.md` says, on every machine: `tests/vectors/arena_movement.json` is read here and
-//! by the browser client's tests. `MUSTER_WRITE_VECTORS=1` writes the file anew.
+//! The arena's movement is what `docs/games.md` says, on every machine: `tests/vectors/arena_movement.json` is read
+//! here and by the browser client's tests. `MUSTER_WRITE_VECTORS=1` writes the file anew.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use muster::game::arena::{Arena, Field, Input, Point, State};

@@ -163,8 +163,8 @@ proptest! {
                     models.iter_mut().for_each(Model::tick);
 
                     let applied: Vec<_> = simulation.applied().map(|(seat, seq)| (seat.0, seq.0)).collect();
-                    let expected: Vec<_> =
-                        models.iter().zip(0u16..).map(|(model, seat)| (seat, model.applied)).filter(|(_, seq)| *seq > 0).collect();
+                    let model = models.iter().zip(0u16..).map(|(model, seat)| (seat, model.applied));
+                    let expected: Vec<_> = model.filter(|(_, seq)| *seq > 0).collect();
                     prop_assert_eq!(&applied, &expected);
                     let mut state = Vec::new();
                     simulation.write_state(&mut state).unwrap();

@@ -5,8 +5,10 @@
 
 mod cert;
 mod config;
+mod key;
 mod play;
 mod serve;
+mod ticket;
 
 use std::fmt;
 use std::io::Write as _;
@@ -18,7 +20,8 @@ use clap::{Parser, Subcommand};
 pub use serve::ServeArgs;
 
 use crate::certificate::CertificateError;
-use crate::config::{Config, ConfigError, ListenError};
+use crate::config::{ConfigError, ListenError};
+use crate::server::ServeError;
 
 /// A game lobby server: signed tickets, lobbies, ticking game sessions, over WebTransport and WebSocket.
 #[derive(Debug, Parser)]
@@ -32,8 +35,14 @@ struct Cli {
 enum Command {
     /// Serves players.
     Serve(ServeArgs),
-    /// Plays as a bot, alone or with others, and shows what it sees.
+    /// Plays: joins a session and shows it in the terminal.
     Play(play::PlayArgs),
+    /// Makes and checks tickets.
+    #[command(subcommand)]
+    Ticket(ticket::TicketCommand),
+    /// Makes keys that sign tickets.
+    #[command(subcommand)]
+    Key(key::KeyCommand),
     /// Makes certificates.
     Cert(cert::CertCommand),
     /// Shows and checks the configuration.
@@ -91,6 +100,17 @@ impl From<CertificateError> for Failure {
     }
 }
 
+impl From<ServeError> for Failure {
+    fn from(error: ServeError) -> Self {
+        match error {
+            ServeError::Listen(error) => error.into(),
+            ServeError::Certificate(error) => error.into(),
+            ServeError::Keys(_) => Self::Config(error.to_string()),
+            ServeError::Random(_) => Self::failed(error),
+        }
+    }
+}
+
 impl From<ListenError> for Failure {
     fn from(error: ListenError) -> Self {
         Self::failed(error)
@@ -101,19 +121,17 @@ impl From<ListenError> for Failure {
 ///
 /// # Errors
 /// How the process should end, if not well.
-pub fn run() -> Result<(), Failure> {
+pub fn run() -> Result<ExitCode, Failure> {
+    let (mut input, mut out) = (std::io::stdin(), std::io::stdout());
+    let done = |()| ExitCode::SUCCESS;
     match Cli::try_parse().map_err(Failure::Usage)?.command {
-        Command::Serve(args) => start(args.configuration.load()?),
-        Command::Play(args) => args.command(),
-        Command::Cert(command) => command.run(),
-        Command::Config(command) => command.run(),
+        Command::Serve(args) => args.run().map(done),
+        Command::Play(args) => args.command().map(done),
+        Command::Ticket(command) => command.run(&mut input, &mut out).map_err(Failure::failed),
+        Command::Key(command) => command.run(&mut out).map_err(Failure::failed),
+        Command::Cert(command) => command.run().map(done),
+        Command::Config(command) => command.run().map(done),
     }
-}
-
-/// Hands a checked configuration to the server.
-fn start(config: Config) -> Result<(), Failure> {
-    crate::logging::init(&config.log).map_err(Failure::failed)?;
-    Err(Failure::failed("this build has no server"))
 }
 
 /// Writes to standard output. A reader that has gone away, as `head` does, has what it wanted.

@@ -6,6 +6,9 @@ use clap::{Args, ValueEnum};
 
 use super::Failure;
 use crate::config::{self, Config, LogFormat, LogLevel, Override, Settings, Sources};
+use crate::game::Registry;
+use crate::logging;
+use crate::server::Server;
 
 /// What `muster serve` takes.
 #[derive(Debug, Args)]
@@ -13,6 +16,61 @@ pub struct ServeArgs {
     #[command(flatten)]
     pub(super) configuration: ConfigurationArgs,
 }
+
+impl ServeArgs {
+    /// Serves until a signal says stop.
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let config = self.configuration.load()?;
+        logging::init(&config.log).map_err(Failure::failed)?;
+        runtime().map_err(Failure::failed)?.block_on(async {
+            let dev = config.dev();
+            let server = Server::start(config, Registry::built_in()).await?;
+            super::print(&banner(&server, dev))?;
+            server.stop_on_signal().await;
+            Ok(())
+        })
+    }
+}
+
+/// One thread where there is one core: no work is handed between threads that cannot run at the same time.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut builder = if cores == 1 {
+        tokio::runtime::Builder::new_current_thread()
+    } else {
+        tokio::runtime::Builder::new_multi_thread()
+    };
+    builder.enable_all().build()
+}
+
+/// What somebody who starts the server needs next.
+fn banner(server: &Server, dev: bool) -> String {
+    let address = server.address();
+    let mut text = format!("muster {} serves on {address}, TCP and UDP\n", env!("CARGO_PKG_VERSION"));
+    if let Some(hash) = server.certificate_hash() {
+        text += &format!("  certificate  sha-256 {}\n", hex(&hash));
+    }
+    if !dev {
+        return text;
+    }
+    let scheme = format!("http://{address}/");
+    text += &format!("  page         {scheme}\n");
+    if let Some(ticket) = server.dev_ticket("guest") {
+        text += &format!(
+            "  ticket       {}\n               for the player `guest`, good for one arrival within 2 minutes; more at {scheme}dev/ticket\n",
+            ticket.reveal()
+        );
+    }
+    let url = if address.port() == DEFAULT_PORT { String::new() } else { format!(" --url muster://{address}") };
+    text += &format!("  play         cargo run --release -- play{url}\n");
+    text
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+const DEFAULT_PORT: u16 = 7777;
 
 /// Flags that name the configuration or go over it.
 #[derive(Debug, Args)]

@@ -71,7 +71,7 @@ pub const KNOBS: &[Knob] = &[
     knob("metrics.listen", "IP:port", "A listener of its own for /metrics, which then is not served on the main port."),
 
     knob("log.format", "text or json", "text for people, json for machines: one object a line."),
-    knob("log.level", "error, warn, info, debug or trace", "The least severity that is written. No level writes tickets or tokens."),
+    knob("log.level", "error, warn, info, debug or trace", "The least severity of muster's own lines that is written; of libraries, warnings and errors only. No level writes tickets or tokens."),
 
     knob("sessions.reservation", "seconds", "How long a reserved seat waits for its player to arrive for the first time. After it the seat is free."),
     knob("sessions.tick_rate", "Hz, 1 to 128", "Ticks per second of every session, in place of what the game asks for."),

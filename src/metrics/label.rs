@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::{Metric, Registry, Unit};
 
+use crate::outbox::Transport;
 use crate::wire::Code;
 
 /// A closed set of values of one label.
@@ -62,17 +63,6 @@ impl<L: Label, M: Clone + Default> Labelled<L, M> {
 
 type Series<M> = Family<[(&'static str, &'static str); 1], M>;
 
-/// What a link runs over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transport {
-    /// WebSocket, encrypted or not.
-    WebSocket,
-    /// WebTransport.
-    WebTransport,
-    /// The in-memory twin of the tests. Counted, not exposed.
-    Memory,
-}
-
 impl Label for Transport {
     const NAME: &'static str = "transport";
     const ALL: &'static [Self] = &[Self::WebSocket, Self::WebTransport];
@@ -82,11 +72,7 @@ impl Label for Transport {
     }
 
     fn value(self) -> &'static str {
-        match self {
-            Self::WebSocket => "websocket",
-            Self::WebTransport => "webtransport",
-            Self::Memory => "memory",
-        }
+        self.as_str()
     }
 }
 

@@ -13,8 +13,9 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-pub use label::{InputDrop, Label, Labelled, Resume, Transport};
+pub use label::{InputDrop, Label, Labelled, Resume};
 
+use crate::outbox::Transport;
 use crate::wire::Code;
 
 /// Every metric of one node. Shared behind an `Arc`; everything takes `&self`.

@@ -21,8 +21,8 @@ pub enum InputOutcome {
     Old,
     /// Nobody has the seat.
     NotSeated,
-    /// The seat has as much waiting as it may. It is as if the input had never come: when it is repeated, as clients do, it
-    /// may be accepted.
+    /// The seat has as much waiting as it may. It is as if the input had never come: when it is repeated, as clients
+    /// do, it may be accepted.
     Full,
     /// It is longer than [`MAX_INPUT_BYTES`].
     TooLong,
@@ -117,8 +117,8 @@ impl Batch {
 /// What waits for the next tick.
 ///
 /// A seat has at most [`SEAT_QUEUE`] inputs and [`SEAT_QUEUE_BYTES`] waiting, counting those that the simulation has
-/// taken and not applied yet; more are refused, and what was accepted before stays. Inputs repeated over datagrams are
-/// known by their number and cost no more than a look at it.
+/// taken and not applied yet; more are refused, and what was accepted before stays. Inputs repeated over datagrams
+/// are known by their number and cost no more than a look at it.
 #[derive(Debug)]
 pub struct Mailbox {
     waiting: Batch,
@@ -145,8 +145,8 @@ impl Mailbox {
         Self { waiting: Batch::default(), gates: vec![Gate::default(); usize::from(seats)], drains: 0, refused: 0 }
     }
 
-    /// Somebody took the seat; inputs number from 1 again. Whoever had it has left. A seat that the session does not have
-    /// is ignored.
+    /// Somebody took the seat; inputs number from 1 again. Whoever had it has left. A seat that the session does not
+    /// have is ignored.
     pub fn push_join(&mut self, seat: SeatId, player: Player) {
         let drains = self.drains;
         if let Some(gate) = self.gates.get_mut(usize::from(seat.0)) {
@@ -155,7 +155,8 @@ impl Mailbox {
         }
     }
 
-    /// The seat was given up. Inputs of it that the tick has not applied yet are dropped, except those taken out before.
+    /// The seat was given up. Inputs of it that the tick has not applied yet are dropped, except those taken out
+    /// before.
     pub fn push_leave(&mut self, seat: SeatId) {
         if let Some(gate) = self.open_gate(seat) {
             *gate = Gate::default();
@@ -177,7 +178,8 @@ impl Mailbox {
         }
     }
 
-    /// Takes an input when it is newer than the last one taken from this seat. Numbers may leave gaps; 0 is never new.
+    /// Takes an input when it is newer than the last one taken from this seat. Numbers may leave gaps; 0 is never
+    /// new.
     pub fn push_input(&mut self, seat: SeatId, seq: InputSeq, bytes: &[u8]) -> InputOutcome {
         let outcome = self.admit(seat, seq, bytes.len());
         match outcome {
@@ -198,8 +200,8 @@ impl Mailbox {
         self.refused
     }
 
-    /// Empties the mailbox into `batch`, whose own content is lost and whose room the mailbox goes on with. Once per tick: it
-    /// counts as the time in which each seat gets [`INPUTS_PER_TICK`] applied.
+    /// Empties the mailbox into `batch`, whose own content is lost and whose room the mailbox goes on with. Once per
+    /// tick: it counts as the time in which each seat gets [`INPUTS_PER_TICK`] applied.
     pub fn drain_into(&mut self, batch: &mut Batch) {
         batch.clear();
         std::mem::swap(&mut self.waiting, batch);
@@ -234,8 +236,8 @@ impl Mailbox {
 }
 
 impl Gate {
-    /// Takes off what the ticks since have applied. Bytes are freed only when nothing waits any more, since which inputs
-    /// were applied is not known here.
+    /// Takes off what the ticks since have applied. Bytes are freed only when nothing waits any more, since which
+    /// inputs were applied is not known here.
     fn forget_applied(&mut self, drains: u32) {
         let ticks = drains.wrapping_sub(self.drains);
         self.drains = drains;

@@ -9,8 +9,8 @@
 //! - [`Simulation`] belongs to the tick: it takes a [`Batch`] out of the mailbox, hands it to the game and steps it.
 //!
 //! Invariants: a seat has at most one holder; an input is applied at most once, and a seat's inputs in rising order;
-//! ticks rise by exactly 1; a snapshot never claims an input that was not received; the same seed and the same batches
-//! give the same snapshots, byte for byte; a game that panics is not called again.
+//! ticks rise by exactly 1; a snapshot never claims an input that was not received; the same seed and the same
+//! batches give the same snapshots, byte for byte; a game that panics is not called again.
 
 mod inputs;
 mod seats;

@@ -1,7 +1,7 @@
 //! Who holds which seat of a session, who watches, and until when an empty seat waits for its holder.
 //!
-//! Owns: the seat table and its deadlines. Must not know: the game, links, the clock (time comes in as the duration since
-//! the node started). A player has at most one place, a seat at most one holder.
+//! Owns: the seat table and its deadlines. Must not know: the game, links, the clock (time comes in as the duration
+//! since the node started). A player has at most one place, a seat at most one holder.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -84,8 +84,8 @@ impl Seats {
         }
     }
 
-    /// Keeps the lowest free seat for a player until `until`. A player who holds a seat keeps that one as it is; one who
-    /// watches stops watching.
+    /// Keeps the lowest free seat for a player until `until`. A player who holds a seat keeps that one as it is; one
+    /// who watches stops watching.
     ///
     /// # Errors
     /// [`NoSeat::Full`].
@@ -116,8 +116,8 @@ impl Seats {
         Ok(seat)
     }
 
-    /// The player is back on the seat that waited for it. The same as [`claim`](Self::claim), except that a seat that was
-    /// never claimed stays as it is.
+    /// The player is back on the seat that waited for it. The same as [`claim`](Self::claim), except that a seat that
+    /// was never claimed stays as it is.
     ///
     /// # Errors
     /// [`NoSeat::NotHeld`].

@@ -1,7 +1,7 @@
 //! The tick: what happened goes into the game, the game steps, its state comes out.
 //!
-//! Owns: the game, the tick number, the last input applied of each seat. Must not know: who is behind a seat, when a tick
-//! is due. A panic of the game is caught here, at one place per call; a game that has panicked is dropped.
+//! Owns: the game, the tick number, the last input applied of each seat. Must not know: who is behind a seat, when a
+//! tick is due. A panic of the game is caught here, at one place per call; a game that has panicked is dropped.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,8 +12,8 @@ use crate::ids::{InputSeq, SeatId, Tick};
 
 /// A game that ticks.
 ///
-/// Per player and tick it allocates nothing: it reads inputs where they lie, and what is put off to the next tick goes into
-/// buffers that are used again.
+/// Per player and tick it allocates nothing: it reads inputs where they lie, and what is put off to the next tick
+/// goes into buffers that are used again.
 pub struct Simulation {
     /// `None` once it has panicked.
     game: Option<Box<dyn RunningGame>>,
@@ -75,8 +75,8 @@ impl Simulation {
 
     /// Hands what happened to the game and steps it. The batch is read, not emptied.
     ///
-    /// A seat has at most [`INPUTS_PER_TICK`] inputs applied; those beyond wait for the next tick, before any newer one.
-    /// Inputs the game cannot decode are counted and dropped, and take their turn as any other does.
+    /// A seat has at most [`INPUTS_PER_TICK`] inputs applied; those beyond wait for the next tick, before any newer
+    /// one. Inputs the game cannot decode are counted and dropped, and take their turn as any other does.
     ///
     /// # Errors
     /// [`Halted`] when the game panics in this tick, or is over already.

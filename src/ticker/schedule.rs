@@ -2,8 +2,8 @@
 //!
 //! Owns: which ticks are due. Must not know: the clock (time comes in as the duration since the node started), what a
 //! tick does. The n-th tick is due at `start + n / hz` seconds, computed from `n` and never summed up, so that there
-//! is no drift. What is late is caught up with, [`MAX_CATCH_UP`] ticks at a time; what is later than that is skipped and
-//! counted, on the same timeline, so that a session never runs hot to make up for a long stall.
+//! is no drift. What is late is caught up with, [`MAX_CATCH_UP`] ticks at a time; what is later than that is skipped
+//! and counted, on the same timeline, so that a session never runs hot to make up for a long stall.
 
 use std::time::Duration;
 

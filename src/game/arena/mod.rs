@@ -1,7 +1,8 @@
 //! `arena`: players run about a field with pillars, push each other, and collect. Who collects enough first wins.
 //!
-//! Owns: the rules. Must not know: who plays. The server is the judge of every move; an input is one move of one tick, so
-//! that a client can foretell its own exactly and correct itself at each snapshot. `docs/games.md` has the bytes.
+//! Owns: the rules. Must not know: who plays. The server is the judge of every move; an input is one move of one
+//! tick, so that a client can foretell its own exactly and correct itself at each snapshot. `docs/games.md` has the
+//! bytes.
 
 use std::ops::RangeInclusive;
 
@@ -261,8 +262,8 @@ const PICKUPS: usize = 12;
 /// How near a player's middle must come to a pick-up.
 const REACH: i64 = 300;
 
-/// The most moves a player can have saved up, so that inputs that come in a bunch all count. One is gained per tick: in the
-/// long run nobody moves faster than that.
+/// The most moves a player can have saved up, so that inputs that come in a bunch all count. One is gained per tick:
+/// in the long run nobody moves faster than that.
 const MAX_BUDGET: u8 = 4;
 
 const SIZES: RangeInclusive<u16> = MIN_SIZE..=60_000;

@@ -1,7 +1,7 @@
 //! How a player moves in the arena: integers only, so that a browser foretells it exactly.
 //!
-//! Owns: the field, its pillars, one move. Must not know: players, scores, ticks. `docs/games.md` has the same formula in
-//! JavaScript and `tests/vectors/arena_movement.json` holds what it must give.
+//! Owns: the field, its pillars, one move. Must not know: players, scores, ticks. `docs/games.md` has the same
+//! formula in JavaScript and `tests/vectors/arena_movement.json` holds what it must give.
 
 use crate::codec::{Decode, Encode};
 
@@ -52,7 +52,8 @@ impl Field {
         &self.pillars
     }
 
-    /// One move: a whole step in the direction (`dx`, `dy`), or less when that is shorter than 127. Longer is no faster.
+    /// One move: a whole step in the direction (`dx`, `dy`), or less when that is shorter than 127. Longer is no
+    /// faster.
     #[must_use]
     pub fn advance(&self, from: Point, dx: i8, dy: i8) -> Point {
         let (mut dx, mut dy) = (i32::from(dx), i32::from(dy));

@@ -2,20 +2,26 @@
 //!
 //! Owns: one numbered log of what players said and of who came and went. Must not know: what the messages mean.
 //!
-//! Snapshots may be lost or skipped (the newest wins), a lockstep game must miss nothing. So every message has a number in
-//! the log, every input says which number its player needs next, and a snapshot carries two runs of the log:
-//! the live run, the newest entries from the first one that somebody present still needs, at most half a second of them;
-//! and, for one player who is further behind, in turn, a short catch-up run, repeated after a quarter of a second when it
-//! is not answered. Both are bounded, so that nobody can make the others' snapshots large by not answering. What has left the log is gone: `oldest` says so. `docs/games.md` has the bytes and the client's rule.
+//! Snapshots may be lost or skipped (the newest wins), a lockstep game must miss nothing. So every message has a
+//! number in the log, every input says which number its player needs next, and a snapshot carries two runs of the
+//! log: the live run, the newest entries from the first one that somebody present still needs, at most half a second
+//! of them; and, for one player who is further behind, in turn, a short catch-up run, repeated after a quarter of a
+//! second when it is not answered. Both are bounded, so that nobody can make the others' snapshots large by not
+//! answering. What has left the log is gone: `oldest` says so. `docs/games.md` has the bytes and the client's rule.
 
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 
 use super::{BadSettings, Flow, Game, Player, Setup, TickContext};
-use crate::codec::bincode::de::{BorrowDecoder, Decoder};
-use crate::codec::bincode::error::DecodeError;
-use crate::codec::{self, BorrowDecode, Decode, Encode};
+use crate::codec;
 use crate::ids::{SeatId, Tick};
+
+mod log;
+mod message;
+
+pub use message::{Action, Data, Entry, Event, Input, Run, Settings, State};
+
+use log::{ENTRY_BYTES, Log};
 
 /// The running game.
 #[derive(Debug)]
@@ -37,114 +43,6 @@ pub struct Relay {
     voted: bool,
 }
 
-/// What the host chooses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct Settings {
-    /// How much of the log is kept for those who come late or fall behind, in KiB: 16 to 1,024; 256 by default.
-    pub log_kib: u16,
-    /// Seconds until the session ends, at most 86,400; 0, the default, means no end.
-    pub time_limit: u32,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self { log_kib: 256, time_limit: 0 }
-    }
-}
-
-/// What a player sends.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct Input {
-    /// The number of the entry that the player needs next: all before it have arrived.
-    pub need: u64,
-    /// What it says.
-    pub action: Action,
-}
-
-/// What a player says.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub enum Action {
-    /// 0. Nothing; the input only acknowledges.
-    Nothing,
-    /// 1. Something for everybody.
-    Say(Data),
-    /// 2. The game is over, with this result. It ends the session once more than half of the players who are present
-    ///    say so with the same bytes. A later one replaces an earlier one.
-    Finish(Data),
-}
-
-/// Bytes of the clients' own, at most [`Data::MAX_BYTES`]; more do not decode.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Encode)]
-pub struct Data(pub Vec<u8>);
-
-impl Data {
-    /// The most bytes of one message.
-    pub const MAX_BYTES: usize = 1_024;
-}
-
-impl<'de, C> BorrowDecode<'de, C> for Data {
-    fn borrow_decode<D: BorrowDecoder<'de, Context = C>>(from: &mut D) -> Result<Self, DecodeError> {
-        Decode::decode(from)
-    }
-}
-
-impl<C> Decode<C> for Data {
-    fn decode<D: Decoder<Context = C>>(from: &mut D) -> Result<Self, DecodeError> {
-        let bytes = Vec::decode(from)?;
-        if bytes.len() <= Self::MAX_BYTES { Ok(Self(bytes)) } else { Err(DecodeError::Other("too long a message")) }
-    }
-}
-
-/// What everybody gets.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct State {
-    /// The same for everybody in the session: the clients' common randomness.
-    pub seed: u64,
-    /// The number of the oldest entry that can still be had.
-    pub oldest: u64,
-    /// The number that the next entry will have.
-    pub next: u64,
-    /// For one who is behind.
-    pub catch_up: Run,
-    /// The newest.
-    pub live: Run,
-}
-
-/// Entries of the log, one after the other.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct Run {
-    /// The number of the first one.
-    pub first: u64,
-    /// In order.
-    pub entries: Vec<Entry>,
-}
-
-/// An entry of the log.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct Entry {
-    /// The tick that put it into the log.
-    pub tick: u32,
-    /// Whose.
-    pub seat: u16,
-    /// What happened.
-    pub event: Event,
-}
-
-/// What happened.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub enum Event {
-    /// 0. The player said this.
-    Said(Data),
-    /// 1. Somebody took the seat.
-    Joined,
-    /// 2. The seat was given up.
-    Left,
-    /// 3. The player's link was lost; the seat waits.
-    Absent,
-    /// 4. The player is back.
-    Present,
-}
-
 #[derive(Debug)]
 struct Peer {
     seat: u16,
@@ -156,14 +54,6 @@ struct Peer {
     served: (u64, Tick),
     waiting_bytes: usize,
     result: Option<Data>,
-}
-
-/// The newest entries, numbered from the first there ever was.
-#[derive(Debug, Default)]
-struct Log {
-    oldest: u64,
-    entries: VecDeque<Entry>,
-    bytes: usize,
 }
 
 impl Game for Relay {
@@ -383,47 +273,11 @@ impl Relay {
     }
 }
 
-impl Log {
-    fn next(&self) -> u64 {
-        self.oldest + self.entries.len() as u64
-    }
-
-    fn push(&mut self, entry: Entry) {
-        self.bytes += entry.event.bytes();
-        self.entries.push_back(entry);
-    }
-
-    fn trim(&mut self, bytes: usize) {
-        while self.bytes > bytes
-            && let Some(entry) = self.entries.pop_front()
-        {
-            self.bytes -= entry.event.bytes();
-            self.oldest += 1;
-        }
-    }
-
-    fn run(&self, first: u64, end: u64) -> impl Iterator<Item = &Entry> {
-        let skipped = first.saturating_sub(self.oldest) as usize;
-        let end = (end.saturating_sub(self.oldest) as usize).min(self.entries.len());
-        self.entries.range(skipped.min(end)..end)
-    }
-}
-
-impl Event {
-    /// What an entry with it takes at most, encoded.
-    fn bytes(&self) -> usize {
-        if let Self::Said(Data(data)) = self { ENTRY_BYTES + data.len() } else { ENTRY_BYTES }
-    }
-}
-
-/// Tick, seat, kind and length, at their longest.
-const ENTRY_BYTES: usize = 12;
-
 /// The most bytes that a tick puts into the log.
 const TICK_BYTES: usize = 4_096;
 
-/// The most bytes of one player that wait for the log. What is said beyond it is dropped; its sender sees that it does not
-/// come back.
+/// The most bytes of one player that wait for the log. What is said beyond it is dropped; its sender sees that it
+/// does not come back.
 const WAITING_BYTES: usize = 4_096;
 
 /// The most bytes of the live run. With the catch-up run, a snapshot stays within what travels as datagrams.
