@@ -293,8 +293,11 @@ impl Connector {
                 (door, Some(other))
             }
         };
-        let outcome = self.enter(target, door, credentials).await;
-        match (outcome, other) {
+        // Where another way is left, a door that opens on nothing must leave time for it.
+        let patience = if other.is_some() { self.deadline / 2 } else { self.deadline };
+        let entering = tokio::time::timeout(patience, self.enter(target, door, credentials)).await;
+        let timed_out = |_| Err(ConnectError::Timeout { address: target.authority(), after: patience });
+        match (entering.unwrap_or_else(timed_out), other) {
             (Err(error), Some(other)) if error.is_transport() => {
                 let door = self.reach(target, other).await.map_err(|_| error.clone())?;
                 // If the ticket was used up on the first way, the first error tells more than "used".
@@ -317,14 +320,21 @@ impl Connector {
             Err(_) => {}
         }
         let mut second = pin!(second);
+        // When one way is closed for certain, the other may just be silent: a closed UDP port does not answer.
         tokio::select! {
             outcome = &mut first => match outcome {
                 Ok(door) => Ok(door),
-                Err(error) => second.await.map_err(|other| more_telling(error, other)),
+                Err(error) => match tokio::time::timeout(LONE_WAIT, second).await {
+                    Ok(outcome) => outcome.map_err(|other| more_telling(error, other)),
+                    Err(_) => Err(error),
+                },
             },
             outcome = &mut second => match outcome {
                 Ok(door) => Ok(door),
-                Err(error) => first.await.map_err(|other| more_telling(other, error)),
+                Err(error) => match tokio::time::timeout(LONE_WAIT, first).await {
+                    Ok(outcome) => outcome.map_err(|other| more_telling(other, error)),
+                    Err(_) => Err(error),
+                },
             },
         }
     }
@@ -364,16 +374,21 @@ impl Connector {
     }
 
     async fn reach_webtransport(&self, target: &Target) -> Result<wtransport::Connection, ConnectError> {
+        let known = self.shared.lock().quic.is_some();
+        match self.dial_quic(target).await {
+            // A development server makes a new certificate now and then: ask for its hash again, once.
+            Err(ConnectError::Tls { .. }) if known && self.trust == Trust::Auto => {
+                self.shared.lock().quic = None;
+                self.dial_quic(target).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn dial_quic(&self, target: &Target) -> Result<wtransport::Connection, ConnectError> {
         let endpoint = self.quic_endpoint(target).await?;
         let outcome = endpoint.connect(format!("https://{}{PLAY_PATH}", target.authority())).await;
-        outcome.map_err(|error| {
-            let error = connecting_error(error, target.authority());
-            if matches!(error, ConnectError::Tls { .. }) {
-                // A development server makes a new certificate now and then: ask for its hash again next time.
-                self.shared.lock().quic = None;
-            }
-            error
-        })
+        outcome.map_err(|error| connecting_error(error, target.authority()))
     }
 
     async fn quic_endpoint(&self, target: &Target) -> Result<Arc<Endpoint<endpoint_side::Client>>, ConnectError> {
@@ -403,7 +418,11 @@ impl Connector {
             .dns_resolver(Family { ipv6 })
             .build();
         let endpoint = Arc::new(Endpoint::client(config).map_err(unreachable)?);
-        Ok(Arc::clone(self.shared.lock().quic.insert(endpoint)))
+        if !(self.trust == Trust::Auto && trust == Trust::System && target.is_loopback()) {
+            // A server that was not up yet could not tell its hash: ask it again next time.
+            self.shared.lock().quic = Some(Arc::clone(&endpoint));
+        }
+        Ok(endpoint)
     }
 
     /// Shows the ticket at an open door, and waits for the answer.
@@ -551,6 +570,9 @@ impl DnsResolver for Family {
         Box::pin(async move { Ok(tokio::net::lookup_host(host).await?.find(|address| address.is_ipv6() == ipv6)) })
     }
 }
+
+/// How long a way that says nothing is waited for once the other one is known to be closed.
+const LONE_WAIT: Duration = Duration::from_secs(2);
 
 /// Bytes asked of the kernel for each direction of the UDP socket.
 const UDP_BUFFER: usize = 4 * 1_024 * 1_024;
