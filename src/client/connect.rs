@@ -451,11 +451,15 @@ impl Connector {
                 link
             }
         };
-        let first = link.receive().await.map_err(ended)?;
-        match codec::decode(&first) {
-            Ok(ServerMessage::Welcome(welcome)) => Ok((link, welcome)),
-            Ok(ServerMessage::Goodbye(goodbye)) => Err(Refused::from(goodbye).into()),
-            _ => Err(ended(LinkEnd::Violation("its first message is neither Welcome nor Goodbye"))),
+        loop {
+            let first = link.receive().await.map_err(ended)?;
+            return match codec::decode(&first) {
+                Ok(ServerMessage::Welcome(welcome)) => Ok((link, welcome)),
+                Ok(ServerMessage::Goodbye(goodbye)) => Err(Refused::from(goodbye).into()),
+                // A datagram may overtake the Welcome on its stream; the next snapshot is due soon.
+                Ok(ServerMessage::Snapshot(_)) => continue,
+                _ => Err(ended(LinkEnd::Violation("its first message is neither Welcome nor Goodbye"))),
+            };
         }
     }
 

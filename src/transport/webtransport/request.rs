@@ -73,11 +73,6 @@ impl Request {
         self.head.path().split_once('?').unwrap_or((self.head.path(), ""))
     }
 
-    /// The host the peer means to talk to.
-    pub(super) fn authority(&self) -> &str {
-        self.head.authority()
-    }
-
     /// A header by its name in lower case.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.head.get(name)
