@@ -313,28 +313,20 @@ impl Connector {
     /// Tries both ways; the first that is open wins and the other is dropped.
     async fn race(&self, target: &Target, prefer: Transport) -> Result<Door, ConnectError> {
         let mut first = pin!(self.reach(target, prefer));
-        let second = self.reach(target, prefer.other());
+        let mut second = pin!(self.reach(target, prefer.other()));
         match tokio::time::timeout(self.head_start, &mut first).await {
             Ok(Ok(door)) => return Ok(door),
-            Ok(Err(error)) => return second.await.map_err(|other| more_telling(error, other)),
+            Ok(Err(error)) => return last_way(second, error, more_telling).await,
             Err(_) => {}
         }
-        let mut second = pin!(second);
-        // When one way is closed for certain, the other may just be silent: a closed UDP port does not answer.
         tokio::select! {
             outcome = &mut first => match outcome {
                 Ok(door) => Ok(door),
-                Err(error) => match tokio::time::timeout(LONE_WAIT, second).await {
-                    Ok(outcome) => outcome.map_err(|other| more_telling(error, other)),
-                    Err(_) => Err(error),
-                },
+                Err(error) => last_way(second, error, more_telling).await,
             },
             outcome = &mut second => match outcome {
                 Ok(door) => Ok(door),
-                Err(error) => match tokio::time::timeout(LONE_WAIT, first).await {
-                    Ok(outcome) => outcome.map_err(|other| more_telling(other, error)),
-                    Err(_) => Err(error),
-                },
+                Err(error) => last_way(first, error, |second, first| more_telling(first, second)).await,
             },
         }
     }
@@ -502,6 +494,19 @@ impl Door {
             Self::WebSocket(_) => Transport::WebSocket,
             Self::WebTransport(_) => Transport::WebTransport,
         }
+    }
+}
+
+/// Waits for the way that is left after the other one has failed, but not for long: a closed UDP port does not answer.
+/// `choose` picks the error to show of the failed way's and this one's.
+async fn last_way(
+    way: impl Future<Output = Result<Door, ConnectError>>,
+    failed: ConnectError,
+    choose: fn(ConnectError, ConnectError) -> ConnectError,
+) -> Result<Door, ConnectError> {
+    match tokio::time::timeout(LONE_WAIT, way).await {
+        Ok(outcome) => outcome.map_err(|error| choose(failed, error)),
+        Err(_) => Err(failed),
     }
 }
 
