@@ -41,6 +41,7 @@ use crate::hub::Hub;
 use crate::metrics::Metrics;
 use crate::ticket::{self, Ticket};
 use crate::transport::websocket::WebSockets;
+use crate::transport::webtransport;
 use crate::wire::Code;
 
 /// A server that runs. Dropping it stops nothing; see [`Server::stop`].
@@ -63,6 +64,9 @@ pub enum ServeError {
     /// The port is taken, or the address is not this machine's.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// The same for UDP.
+    #[error(transparent)]
+    WebTransport(#[from] webtransport::BindError),
     /// A certificate cannot be used.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
@@ -105,6 +109,12 @@ impl Server {
         let http = Http::new(&config, backend, Arc::clone(&metrics), WebSockets::new(admission.clone()));
         let acceptor = listen::Acceptor::new(&config, admission.clone(), http, certificates.as_ref())?;
         tasks.spawn(acceptor.run(listener, closing.clone(), stop.clone(), tasks.clone()));
+        if let Some(store) = certificates.as_ref().filter(|_| config.transport.webtransport) {
+            // The same port in UDP as was given in TCP.
+            let buffer = config.transport.socket_buffer;
+            let listener = webtransport::Listener::bind(address, buffer, store.quic_config()?, &config.limits)?;
+            tasks.spawn(listener.run(admission.clone(), closing.clone()));
+        }
         if let Some(address) = config.metrics.listen {
             let listener = bind(address, "--metrics-listen")?;
             tasks.spawn(listen::serve_metrics(listener, metrics, config.limits.clone(), stop.clone(), tasks.clone()));

@@ -1,5 +1,7 @@
 //! How messages stand on the two transports: WebSocket frames, control-stream lengths, datagrams and their pieces.
 
+use std::sync::{Arc, OnceLock};
+
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::message::{ClientMessage, Inputs, ServerMessage};
@@ -92,6 +94,8 @@ pub struct SnapshotFrames {
     body_at: usize,
     tag: SessionTag,
     tick: Tick,
+    /// Built by the first WebTransport link that asks, shared by all others. `None` inside: too large for datagrams.
+    datagrams: Arc<OnceLock<Option<Box<[Bytes]>>>>,
 }
 
 impl SnapshotFrames {
@@ -116,7 +120,13 @@ impl SnapshotFrames {
         if let Some(room) = buffer.get_mut(start..WS_HEADROOM) {
             room.copy_from_slice(header);
         }
-        Self { body_at: header.len(), websocket: Bytes::from(buffer).slice(start..), tag, tick }
+        Self {
+            websocket: Bytes::from(buffer).slice(start..),
+            body_at: header.len(),
+            tag,
+            tick,
+            datagrams: Arc::default(),
+        }
     }
 
     /// The whole WebSocket frame.
@@ -127,6 +137,12 @@ impl SnapshotFrames {
     /// The message alone.
     pub fn body(&self) -> Bytes {
         self.websocket.slice(self.body_at..)
+    }
+
+    /// The QUIC datagrams that carry it to every link whose WebTransport session is the first request of its connection
+    /// (quarter stream id 0, RFC 9297 2.1): built once and shared. `None` as for [`Self::datagrams`].
+    pub fn shared_datagrams(&self) -> Option<&[Bytes]> {
+        self.datagrams.get_or_init(|| self.datagrams(&[0]).map(Vec::into_boxed_slice)).as_deref()
     }
 
     /// The payloads of the datagrams that carry it, each behind `prefix` (what the transport puts before a payload),
