@@ -27,67 +27,13 @@ use wtransport::{ClientConfig, Endpoint};
 use super::error::{ConnectError, Refused};
 use super::link::{Link, LinkEnd, Transport};
 use super::target::{Join, Target};
+use super::tickets::TicketSource;
 use super::trust::Trust;
 use super::websocket::{self, Stream};
 use super::webtransport::{WebTransportLink, connecting_error};
 use super::{Client, Engine, http};
 use crate::codec;
 use crate::wire::{ClientMessage, PLAY_PATH, ResumePoint, ServerMessage, Welcome};
-
-/// Where tickets come from.
-#[derive(Clone)]
-pub enum TicketSource {
-    /// One ticket: good for one arrival. Coming back within the grace needs none.
-    Fixed(String),
-    /// A function that gets a ticket from the game's backend, called whenever one is needed.
-    Function(Arc<TicketFunction>),
-}
-
-/// What [`TicketSource::Function`] holds: an asynchronous function that returns a ticket, or says why there is none.
-pub type TicketFunction = dyn Fn() -> Pin<Box<dyn Future<Output = Result<String, String>> + Send>> + Send + Sync;
-
-impl TicketSource {
-    /// Calls `function` whenever a ticket is needed.
-    pub fn from_fn<F, T>(function: F) -> Self
-    where
-        F: Fn() -> T + Send + Sync + 'static,
-        T: Future<Output = Result<String, String>> + Send + 'static,
-    {
-        Self::Function(Arc::new(move || Box::pin(function())))
-    }
-
-    /// Whether a second ticket can be had.
-    pub(super) fn is_renewable(&self) -> bool {
-        matches!(self, Self::Function(_))
-    }
-
-    async fn ticket(&self) -> Result<String, ConnectError> {
-        let ticket = match self {
-            Self::Fixed(ticket) => ticket.clone(),
-            Self::Function(function) => function().await.map_err(ConnectError::NoTicket)?,
-        };
-        let plain = !ticket.is_empty() && ticket.bytes().all(|b| b.is_ascii_graphic());
-        if plain { Ok(ticket) } else { Err(ConnectError::NoTicket("the source gave something else".into())) }
-    }
-}
-
-impl fmt::Debug for TicketSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("TicketSource([redacted])")
-    }
-}
-
-impl From<&str> for TicketSource {
-    fn from(ticket: &str) -> Self {
-        Self::Fixed(ticket.to_owned())
-    }
-}
-
-impl From<String> for TicketSource {
-    fn from(ticket: String) -> Self {
-        Self::Fixed(ticket)
-    }
-}
 
 /// Which transports are tried, and in which order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -313,28 +259,20 @@ impl Connector {
     /// Tries both ways; the first that is open wins and the other is dropped.
     async fn race(&self, target: &Target, prefer: Transport) -> Result<Door, ConnectError> {
         let mut first = pin!(self.reach(target, prefer));
-        let second = self.reach(target, prefer.other());
+        let mut second = pin!(self.reach(target, prefer.other()));
         match tokio::time::timeout(self.head_start, &mut first).await {
             Ok(Ok(door)) => return Ok(door),
-            Ok(Err(error)) => return second.await.map_err(|other| more_telling(error, other)),
+            Ok(Err(error)) => return last_way(second, error, more_telling).await,
             Err(_) => {}
         }
-        let mut second = pin!(second);
-        // When one way is closed for certain, the other may just be silent: a closed UDP port does not answer.
         tokio::select! {
             outcome = &mut first => match outcome {
                 Ok(door) => Ok(door),
-                Err(error) => match tokio::time::timeout(LONE_WAIT, second).await {
-                    Ok(outcome) => outcome.map_err(|other| more_telling(error, other)),
-                    Err(_) => Err(error),
-                },
+                Err(error) => last_way(second, error, more_telling).await,
             },
             outcome = &mut second => match outcome {
                 Ok(door) => Ok(door),
-                Err(error) => match tokio::time::timeout(LONE_WAIT, first).await {
-                    Ok(outcome) => outcome.map_err(|other| more_telling(other, error)),
-                    Err(_) => Err(error),
-                },
+                Err(error) => last_way(first, error, |second, first| more_telling(first, second)).await,
             },
         }
     }
@@ -506,6 +444,19 @@ impl Door {
             Self::WebSocket(_) => Transport::WebSocket,
             Self::WebTransport(_) => Transport::WebTransport,
         }
+    }
+}
+
+/// Waits for the way that is left after the other one has failed, but not for long: a closed UDP port does not answer.
+/// `choose` picks the error to show of the failed way's and this one's.
+async fn last_way(
+    way: impl Future<Output = Result<Door, ConnectError>>,
+    failed: ConnectError,
+    choose: fn(ConnectError, ConnectError) -> ConnectError,
+) -> Result<Door, ConnectError> {
+    match tokio::time::timeout(LONE_WAIT, way).await {
+        Ok(outcome) => outcome.map_err(|error| choose(failed, error)),
+        Err(_) => Err(failed),
     }
 }
 

@@ -300,9 +300,8 @@ impl FakeLink {
 
     /// As the server does: in a datagram where there are any.
     pub async fn send_snapshot(&self, tick: u32, applied: u32, state: &[u8]) {
-        let applied = vec![(SeatId(2), InputSeq(applied))];
-        let snapshot = Snapshot { tag: TAG, tick: Tick(tick), time_us: 0, applied, state: state.to_vec() };
-        let frames = SnapshotFrames::new(snapshot);
+        let applied = [(SeatId(2), InputSeq(applied))];
+        let frames = SnapshotFrames::new(TAG, Tick(tick), 0, applied.into_iter(), state);
         let out = match frames.datagrams(&[]) {
             Some(datagrams) if self.transport == "webtransport" => Out::Datagrams(datagrams),
             _ => Out::Control(frames.body().to_vec()),
