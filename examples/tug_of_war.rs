@@ -47,7 +47,7 @@ impl Game for TugOfWar {
     }
 
     fn step(&mut self, _: &TickContext) -> Flow {
-        if self.rope.abs() < GOAL { Flow::Continue } else { Flow::end(&self.rope.signum()) }
+        if self.rope.abs() < 60 { Flow::Continue } else { Flow::end(&self.rope.signum()) }
     }
 
     fn snapshot(&self) -> Rope {
@@ -55,7 +55,7 @@ impl Game for TugOfWar {
     }
 }
 
-/// The games of this server: only this one.
+/// The games of this server.
 pub fn games() -> Result<Registry, Box<dyn std::error::Error>> {
     let mut games = Registry::empty();
     games.register::<TugOfWar>()?;
@@ -67,8 +67,7 @@ pub async fn pull(url: &str, name: &str, strength: u8) -> Result<i32, Box<dyn st
     let answer = http::get(&Target::parse(url)?, &format!("/dev/ticket?sub={name}")).await?;
     let answer: serde_json::Value = serde_json::from_slice(&answer)?;
     let ticket = answer["ticket"].as_str().ok_or("no ticket in the answer")?;
-    let join = Join::quick(TugOfWar::NAME)?;
-    let mut player = Connector::new(url).ticket(ticket).join(join).connect().await?;
+    let mut player = Connector::new(url).ticket(ticket).join(Join::quick(TugOfWar::NAME)?).connect().await?;
     while let Some(event) = player.next().await {
         match event {
             Event::Snapshot(snapshot) => {
@@ -99,6 +98,3 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     server.stop_on_signal().await;
     Ok(())
 }
-
-/// How far the rope has to be pulled.
-const GOAL: i32 = 60;
