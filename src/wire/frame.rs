@@ -63,7 +63,7 @@ impl<'a> Iterator for InputBatch<'a> {
 pub fn decode_client(bytes: &[u8]) -> Result<ClientFrame<'_>, DecodeError> {
     let (kind, rest) = codec::decode_prefix::<u32>(bytes)?;
     if kind != INPUTS_KIND {
-        return codec::decode(bytes).map(ClientFrame::Message);
+        return codec::decode_peer(bytes).map(ClientFrame::Message);
     }
     let (seen, rest) = codec::decode_prefix::<Tick>(rest)?;
     let (count, rest) = codec::decode_prefix::<u64>(rest)?;
