@@ -175,7 +175,7 @@ type Created = Result<Box<dyn RunningGame>, CreateError>;
 fn read_settings<G: Game>(settings: &[u8]) -> Result<G::Settings, CreateError> {
     let settings = match settings {
         [] => G::Settings::default(),
-        bytes => codec::decode(bytes).map_err(|_| CreateError::Undecodable)?,
+        bytes => codec::decode_peer(bytes).map_err(|_| CreateError::Undecodable)?,
     };
     G::check(&settings)?;
     Ok(settings)

@@ -238,7 +238,7 @@ impl Turn<'_> {
         if outlet.queue(encoded).is_err() {
             self.hub.0.metrics.queue_overflows.inc();
             self.cut(player, Code::SlowReader);
-        } else if !self.touched.iter().any(|known| Arc::ptr_eq(known, &outlet)) {
+        } else if !self.touched.last().is_some_and(|last| Arc::ptr_eq(last, &outlet)) {
             self.touched.push(outlet);
         }
     }

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use super::message::{ClientMessage, Inputs, ServerMessage};
+use super::message::{ClientMessage, Inputs, ServerMessage, Snapshot};
 use crate::codec::{self, DecodeError};
 use crate::ids::{InputSeq, SeatId, SessionTag, Tick};
 
@@ -63,7 +63,7 @@ impl<'a> Iterator for InputBatch<'a> {
 pub fn decode_client(bytes: &[u8]) -> Result<ClientFrame<'_>, DecodeError> {
     let (kind, rest) = codec::decode_prefix::<u32>(bytes)?;
     if kind != INPUTS_KIND {
-        return codec::decode(bytes).map(ClientFrame::Message);
+        return codec::decode_peer(bytes).map(ClientFrame::Message);
     }
     let (seen, rest) = codec::decode_prefix::<Tick>(rest)?;
     let (count, rest) = codec::decode_prefix::<u64>(rest)?;
@@ -173,6 +173,13 @@ impl SnapshotFrames {
             piece.freeze()
         });
         Some(pieces.collect())
+    }
+}
+
+impl From<&Snapshot> for SnapshotFrames {
+    fn from(snapshot: &Snapshot) -> Self {
+        let Snapshot { tag, tick, time_us, applied, state } = snapshot;
+        Self::new(*tag, *tick, *time_us, applied.iter().copied(), state)
     }
 }
 
@@ -322,7 +329,6 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
     use super::*;
-    use crate::wire::Snapshot;
 
     fn snapshot(tag: u32, tick: u32, size: usize) -> SnapshotFrames {
         let state = vec![tick as u8; size];
@@ -413,8 +419,7 @@ mod tests {
                 applied: vec![(SeatId(0), InputSeq(1)), (SeatId(400), InputSeq(80_000))],
                 state: vec![7; length],
             };
-            let Snapshot { tag, tick, time_us, ref applied, ref state } = snapshot;
-            let frames = SnapshotFrames::new(tag, tick, time_us, applied.iter().copied(), state);
+            let frames = SnapshotFrames::from(&snapshot);
             let body = frames.body();
             assert_eq!(body, encode_server(&ServerMessage::Snapshot(snapshot.clone())));
             let mut room = [0; WS_HEADROOM];
