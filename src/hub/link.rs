@@ -217,11 +217,8 @@ impl Hub {
 /// Ends a link that has been over its rate for the grace time. A second within the rate clears it.
 fn hold_to_rate(over: &mut Option<Strain>, fits: bool, now: Duration, grace: Duration) -> Result<(), Code> {
     match over {
-        Some(strain) if fits => {
-            if now.saturating_sub(strain.last) > Duration::from_secs(1) {
-                *over = None;
-            }
-        }
+        Some(strain) if fits && now.saturating_sub(strain.last) > Duration::from_secs(1) => *over = None,
+        Some(_) if fits => {}
         Some(strain) => {
             strain.last = now;
             if now.saturating_sub(strain.since) >= grace {
