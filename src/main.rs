@@ -1,1 +1,10 @@
-fn main() {}
+//! The muster command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match muster::cli::run() {
+        Ok(code) => code,
+        Err(failure) => failure.report(),
+    }
+}

@@ -2,9 +2,9 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use super::message::{ClientMessage, Inputs, ServerMessage, Snapshot};
+use super::message::{ClientMessage, Inputs, ServerMessage};
 use crate::codec::{self, DecodeError};
-use crate::ids::{InputSeq, SessionTag, Tick};
+use crate::ids::{InputSeq, SeatId, SessionTag, Tick};
 
 /// Room kept before a message for the longest header of an unmasked WebSocket frame (RFC 6455 5.2).
 pub const WS_HEADROOM: usize = 10;
@@ -21,6 +21,7 @@ const PIECE: u8 = 1;
 /// Kind, tag and tick (4 bytes each, little endian), index, count.
 const PIECE_HEADER: usize = 11;
 const INPUTS_KIND: u32 = 2;
+const SNAPSHOT_KIND: u32 = 3;
 const MAX_BATCH: u64 = 16;
 
 /// What a client sent: inputs, read in place, or any other message.
@@ -94,20 +95,28 @@ pub struct SnapshotFrames {
 }
 
 impl SnapshotFrames {
-    /// Encodes the message and the WebSocket header before it.
-    pub fn new(snapshot: Snapshot) -> Self {
-        let (tag, tick) = (snapshot.tag, snapshot.tick);
-        let mut buffer = vec![0; WS_HEADROOM];
-        buffer.reserve(snapshot.state.len() + 16 * snapshot.applied.len() + 32);
-        codec::encode_into(&ServerMessage::Snapshot(snapshot), &mut buffer);
-        let body = buffer.len() - WS_HEADROOM;
-        let mut header = Vec::with_capacity(WS_HEADROOM);
-        put_ws_header(body, &mut header);
+    /// Encodes a snapshot message and the WebSocket header before it. The state is what the game wrote; the bytes are
+    /// those of [`ServerMessage::Snapshot`] with the same fields.
+    pub fn new(
+        tag: SessionTag,
+        tick: Tick,
+        time_us: u64,
+        applied: impl ExactSizeIterator<Item = (SeatId, InputSeq)>,
+        state: &[u8],
+    ) -> Self {
+        let mut buffer = Vec::with_capacity(WS_HEADROOM + 32 + 8 * applied.len() + state.len());
+        buffer.resize(WS_HEADROOM, 0);
+        codec::encode_into(&SNAPSHOT_KIND, &mut buffer);
+        codec::encode_into(&(tag, tick, time_us, applied.len() as u64), &mut buffer);
+        applied.for_each(|entry| codec::encode_into(&entry, &mut buffer));
+        codec::encode_into(&state, &mut buffer);
+        let mut header = [0; WS_HEADROOM];
+        let header = ws_header(buffer.len() - WS_HEADROOM, &mut header);
         let start = WS_HEADROOM - header.len();
         if let Some(room) = buffer.get_mut(start..WS_HEADROOM) {
-            room.copy_from_slice(&header);
+            room.copy_from_slice(header);
         }
-        Self { websocket: Bytes::from(buffer).slice(start..), body_at: header.len(), tag, tick }
+        Self { body_at: header.len(), websocket: Bytes::from(buffer).slice(start..), tag, tick }
     }
 
     /// The whole WebSocket frame.
@@ -207,19 +216,33 @@ impl Assembler {
 }
 
 /// Writes the header of an unmasked, final, binary WebSocket frame (RFC 6455 5.2).
-pub fn put_ws_header(length: usize, out: &mut Vec<u8>) {
-    out.push(0x82);
-    match length {
-        0..126 => out.push(length as u8),
+pub fn ws_header(length: usize, room: &mut [u8; WS_HEADROOM]) -> &[u8] {
+    let [first, second, rest @ ..] = room;
+    *first = 0x82;
+    let used = match length {
+        0..126 => {
+            *second = length as u8;
+            2
+        }
         126..65_536 => {
-            out.push(126);
-            out.put_u16(length as u16);
+            *second = 126;
+            if let Some(field) = rest.first_chunk_mut() {
+                *field = (length as u16).to_be_bytes();
+            }
+            4
         }
         _ => {
-            out.push(127);
-            out.put_u64(length as u64);
+            *second = 127;
+            *rest = (length as u64).to_be_bytes();
+            10
         }
-    }
+    };
+    room.get(..used).unwrap_or_default()
+}
+
+/// Encodes a message of the server.
+pub fn encode_server(message: &ServerMessage) -> Bytes {
+    codec::encode(message).into()
 }
 
 /// Appends a message to the control stream: its length as four bytes, little endian, then the message.
@@ -283,10 +306,11 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
     use super::*;
+    use crate::wire::Snapshot;
 
     fn snapshot(tag: u32, tick: u32, size: usize) -> SnapshotFrames {
         let state = vec![tick as u8; size];
-        SnapshotFrames::new(Snapshot { tag: SessionTag(tag), tick: Tick(tick), time_us: 0, applied: vec![], state })
+        SnapshotFrames::new(SessionTag(tag), Tick(tick), 0, std::iter::empty(), &state)
     }
 
     fn pieces(tag: u32, tick: u32) -> Vec<Bytes> {
@@ -296,9 +320,8 @@ mod tests {
     #[test]
     fn a_websocket_header_takes_the_shortest_form() {
         let header = |length| {
-            let mut out = Vec::new();
-            put_ws_header(length, &mut out);
-            out
+            let mut room = [0; WS_HEADROOM];
+            ws_header(length, &mut room).to_vec()
         };
         assert_eq!(header(0), [0x82, 0]);
         assert_eq!(header(125), [0x82, 125]);
@@ -362,5 +385,25 @@ mod tests {
         reader.handle_bytes(&stream);
         assert_eq!(reader.poll_message(), Ok(Some(Bytes::from(vec![7; 100]))));
         assert_eq!(reader.poll_message(), Err(TooBig { length: 101, max: 100 }));
+    }
+
+    #[test]
+    fn a_snapshot_that_is_written_in_place_reads_as_the_message() {
+        for length in [0, 1, 100, 200, 1_000, 70_000] {
+            let snapshot = Snapshot {
+                tag: SessionTag(300),
+                tick: Tick(70_000),
+                time_us: 5_000_000_000,
+                applied: vec![(SeatId(0), InputSeq(1)), (SeatId(400), InputSeq(80_000))],
+                state: vec![7; length],
+            };
+            let Snapshot { tag, tick, time_us, ref applied, ref state } = snapshot;
+            let frames = SnapshotFrames::new(tag, tick, time_us, applied.iter().copied(), state);
+            let body = frames.body();
+            assert_eq!(body, encode_server(&ServerMessage::Snapshot(snapshot.clone())));
+            let mut room = [0; WS_HEADROOM];
+            let header = ws_header(body.len(), &mut room);
+            assert_eq!(frames.websocket().strip_prefix(header).unwrap(), &body);
+        }
     }
 }

@@ -168,8 +168,8 @@ pub struct Welcome {
     pub resume: ResumeToken,
     /// Whether this is a new arrival, a resume, or a fresh start in place of a resume.
     pub outcome: ResumeOutcome,
-    /// How many numbered messages the player has received once what is resent has arrived before anything new:
-    /// the count to go on from. 0 for a new arrival.
+    /// How many messages have been numbered for the player so far. After a fresh start the client takes it as its own
+    /// count; after a resume it is what the client's count comes to once everything missed has arrived; 0 for an arrival.
     pub counted: u64,
     /// The newest request id carried out; requests after it are to be sent again after a resume.
     pub last_request: u32,

@@ -10,7 +10,7 @@ mod message;
 pub use code::{Act, Code};
 pub use frame::{
     Assembler, ClientFrame, ControlReader, InputBatch, MAX_PIECES, PIECE_BYTES, SnapshotFrames, TooBig, WS_HEADROOM,
-    decode_client, encode_inputs, put_control, put_ws_header,
+    decode_client, encode_inputs, encode_server, put_control, ws_header,
 };
 pub use message::{
     ChatLine, ClientMessage, EndReason, Goodbye, Input, Inputs, LeftReason, LobbyFilter, LobbySpec, LobbyStatus,

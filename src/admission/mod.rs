@@ -1,0 +1,321 @@
+//! Who gets in. Both transports come through here, and nothing is held for a peer before it has passed.
+//!
+//! Owns: the order of checks, from the cheapest to the one that cannot be taken back. Must not know: how a request came.
+//!
+//! A connection first [knocks](Admission::knock) (caps and rates, before any parsing), then its Origin is checked, then
+//! [`Admission::admit`] goes on: size, header and key of the ticket, signature, times, issuer and audience, bindings;
+//! revoked or not; a free place, held for seconds; then the ticket is burned; and only then is the player present. A full
+//! lobby therefore burns nothing, and of two who race with one ticket exactly one gets in.
+
+mod gate;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::RwLock;
+
+pub use gate::Pending;
+
+use self::gate::Gate;
+use crate::config::{Carrier, OriginPolicy, TicketSettings};
+use crate::directory::{Burned, Directory, Unavailable};
+use crate::hub::{Arrival, Hub, JoinFault, Place, Target, encode_goodbye};
+use crate::ids::LobbyId;
+use crate::limits::Limits;
+use crate::lobby::Role;
+use crate::metrics::Resume;
+use crate::request::{BadRequest, Carriers, Credentials, OpenRequest, RawTicket};
+use crate::text::{DisplayName, TextFault};
+use crate::ticket::{self, LobbyBinding, TicketFault, Verified, Verifier};
+use crate::wire::{ClientFrame, ClientMessage, Code, Goodbye, ServerMessage, decode_client, encode_server};
+
+/// Decides who gets in. Cheap to clone.
+#[derive(Clone)]
+pub struct Admission(Arc<Inner>);
+
+struct Inner {
+    hub: Hub,
+    verifier: RwLock<Arc<Verifier>>,
+    directory: Arc<dyn Directory>,
+    gate: Gate,
+    origins: OriginPolicy,
+    carriers: Carriers,
+    first_message: bool,
+    cookie: Option<String>,
+    single_use: bool,
+}
+
+/// Why a peer is not let in, as it is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The row of the code table.
+    pub code: Code,
+    /// A stable slug: the code's own, or a more telling one where that gives nothing away.
+    pub reason: &'static str,
+    /// When to come back at the earliest.
+    pub retry_after: Option<Duration>,
+}
+
+impl Refused {
+    /// The last message of a link that is refused.
+    pub fn goodbye(&self) -> Bytes {
+        let retry_after_ms = self.retry_after.map(|after| u32::try_from(after.as_millis()).unwrap_or(u32::MAX));
+        encode_server(&ServerMessage::Goodbye(Goodbye {
+            code: self.code.number(),
+            reason: self.reason.to_owned(),
+            retry_after_ms,
+        }))
+    }
+}
+
+impl From<Code> for Refused {
+    fn from(code: Code) -> Self {
+        let retry_after = match code {
+            Code::Overloaded | Code::Draining | Code::TooFast => Some(Duration::from_secs(1)),
+            _ => None,
+        };
+        Self { code, reason: code.slug(), retry_after }
+    }
+}
+
+/// Why a peer is not let in, as the log tells it: which check failed. The wire never does.
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error("the node is draining")]
+    Draining,
+    #[error("ticket: {0}")]
+    Ticket(#[from] TicketFault),
+    #[error("the ticket was revoked")]
+    Revoked,
+    #[error("name: {0}")]
+    Name(#[from] TextFault),
+    #[error("place: {0}")]
+    Place(#[from] JoinFault),
+    #[error("the ticket was used before")]
+    Used,
+    #[error(transparent)]
+    Directory(#[from] Unavailable),
+    #[error("nobody waits for this resume token")]
+    NobodyWaits,
+    #[error("no ticket")]
+    NoTicket,
+}
+
+impl Admission {
+    /// Decides with these keys and settings, over this hub.
+    pub fn new(
+        hub: Hub,
+        verifier: Verifier,
+        directory: Arc<dyn Directory>,
+        tickets: &TicketSettings,
+        origins: OriginPolicy,
+    ) -> Self {
+        let takes = |carrier| tickets.carriers.contains(&carrier);
+        Self(Arc::new(Inner {
+            gate: Gate::new(Arc::clone(hub.metrics())),
+            hub,
+            verifier: RwLock::new(Arc::new(verifier)),
+            directory,
+            origins,
+            carriers: Carriers {
+                header: takes(Carrier::Header),
+                subprotocol: takes(Carrier::Subprotocol),
+                query: takes(Carrier::Query),
+            },
+            first_message: takes(Carrier::FirstMessage),
+            cookie: tickets.cookie.clone(),
+            single_use: tickets.single_use,
+        }))
+    }
+
+    /// The node's bounds.
+    pub fn limits(&self) -> &Limits {
+        self.0.hub.limits()
+    }
+
+    /// The node's hub.
+    pub fn hub(&self) -> &Hub {
+        &self.0.hub
+    }
+
+    /// Judges tickets with other keys from now on. Nobody who is in notices.
+    pub fn replace_verifier(&self, verifier: Verifier) {
+        *self.0.verifier.write() = Arc::new(verifier);
+    }
+
+    /// Lets a connection begin, or turns it away before anything is read of it.
+    ///
+    /// # Errors
+    /// [`Code::Overloaded`] over the caps of the node, [`Code::TooFast`] over those of one address.
+    pub fn knock(&self, peer: SocketAddr) -> Result<Pending, Code> {
+        let outcome = self.0.gate.knock(peer.ip(), self.limits(), self.0.hub.clock().now(), self.0.hub.links());
+        if let Err(code) = outcome {
+            self.0.hub.metrics().refusals.of(code).inc();
+            tracing::debug!(%peer, code = code.number(), slug = code.slug(), "turned a connection away");
+        }
+        outcome
+    }
+
+    /// Whether a request with this `Origin` may open a link. One without is not from a web page.
+    ///
+    /// # Errors
+    /// [`Code::Forbidden`].
+    pub fn check_origin(&self, origin: Option<&str>) -> Result<(), Code> {
+        if origin.is_none_or(|origin| self.0.origins.may_link(origin)) { Ok(()) } else { Err(Code::Forbidden) }
+    }
+
+    /// Which carriers a ticket may come by.
+    pub fn carriers(&self) -> Carriers {
+        self.0.carriers
+    }
+
+    /// The cookie that may carry a ticket, for a page that is listed.
+    pub fn ticket_cookie(&self, origin: Option<&str>) -> Option<&str> {
+        origin.filter(|origin| self.0.origins.may_read(origin)).and(self.0.cookie.as_deref())
+    }
+
+    /// Notes that a request was refused for what it says, before any credentials were looked at.
+    pub fn refuse_request(&self, peer: SocketAddr, fault: BadRequest) -> Refused {
+        let code = match fault {
+            BadRequest::Version => Code::Version,
+            BadRequest::CarriersDiffer | BadRequest::Wish(_) | BadRequest::Resume => Code::Malformed,
+        };
+        self.refuse(peer, code.into(), &fault)
+    }
+
+    /// Notes that a link was refused with a code, before it was admitted.
+    pub fn refuse_link(&self, peer: SocketAddr, code: Code) -> Refused {
+        self.refuse(peer, code.into(), &code.slug())
+    }
+
+    /// Reads the first message of a link whose request carried no credentials.
+    ///
+    /// # Errors
+    /// [`Code::Malformed`] when it is not a Hello; [`Code::BadTicket`] where tickets may not come so.
+    pub fn read_hello(&self, request: &OpenRequest, message: &[u8]) -> Result<OpenRequest, Code> {
+        let Ok(ClientFrame::Message(ClientMessage::Hello { ticket, join, resume })) = decode_client(message) else {
+            return Err(Code::Malformed);
+        };
+        let credentials = match resume {
+            Some(point) if ticket.is_empty() => Credentials::Resume(point),
+            Some(_) => return Err(Code::Malformed),
+            None if !self.0.first_message => return Err(Code::BadTicket),
+            None => Credentials::Ticket(RawTicket(ticket)),
+        };
+        let wish = if join.is_empty() { request.wish.clone() } else { join.parse().map_err(|_| Code::Malformed)? };
+        Ok(OpenRequest { credentials: Some(credentials), wish, ..request.clone() })
+    }
+
+    /// Goes through every check in order and gives a place.
+    ///
+    /// # Errors
+    /// [`Refused`] with the code to tell. It is logged with the peer and the reason, and counted; the ticket is in none
+    /// of these.
+    ///
+    /// # Cancel safety
+    /// A cancelled call may have burned the ticket; the place it held lapses by itself.
+    pub async fn admit(&self, request: &OpenRequest) -> Result<Place, Refused> {
+        match self.judge(request).await {
+            Ok(place) => Ok(place),
+            Err(fault) => Err(self.refuse(request.peer, fault.told(), &fault)),
+        }
+    }
+
+    async fn judge(&self, request: &OpenRequest) -> Result<Place, Fault> {
+        let Inner { hub, .. } = &*self.0;
+        if hub.is_draining() {
+            return Err(Fault::Draining);
+        }
+        match &request.credentials {
+            None => Err(Fault::NoTicket),
+            Some(Credentials::Resume(point)) => hub.resume(point).map_err(|_| {
+                hub.metrics().resumes.of(Resume::Refused).inc();
+                Fault::NobodyWaits
+            }),
+            Some(Credentials::Ticket(ticket)) => {
+                let now = hub.clock().unix();
+                let verifier = Arc::clone(&self.0.verifier.read());
+                let verified = verifier.verify(&ticket.0, now)?;
+                if self.0.directory.is_revoked(&verified.jti, &verified.player, verified.issued_at).await? {
+                    return Err(Fault::Revoked);
+                }
+                let arrival = arrival_of(&verified)?;
+                let target = Target::of(request.wish.clone()).or_else(|| bound_target(&verified));
+                let lobby = target.map(|target| hub.reserve(&arrival, &target)).transpose()?;
+                if self.0.single_use {
+                    self.burn(&verified, &arrival, lobby).await?;
+                }
+                hub.metrics().tickets_consumed.inc();
+                Ok(hub.arrive(arrival, lobby))
+            }
+        }
+    }
+
+    /// Uses the ticket up; gives the place back when somebody was first.
+    async fn burn(&self, verified: &Verified, arrival: &Arrival, lobby: Option<LobbyId>) -> Result<(), Fault> {
+        let Inner { hub, directory, .. } = &*self.0;
+        let outcome = match directory.burn(&verified.jti, verified.burned_until, hub.clock().unix()).await {
+            Ok(Burned::Now) => return Ok(()),
+            Ok(Burned::Before) => Fault::Used,
+            Ok(Burned::Late) => Fault::Ticket(TicketFault::Expired),
+            Err(unavailable) => unavailable.into(),
+        };
+        if let Some(lobby) = lobby {
+            hub.cancel(&arrival.player, lobby);
+        }
+        Err(outcome)
+    }
+
+    fn refuse(&self, peer: SocketAddr, refused: Refused, why: &dyn std::fmt::Display) -> Refused {
+        self.0.hub.metrics().refusals.of(refused.code).inc();
+        tracing::info!(%peer, code = refused.code.number(), slug = refused.reason, %why, "refused");
+        refused
+    }
+}
+
+impl Fault {
+    fn told(&self) -> Refused {
+        let code = match self {
+            Self::Draining => Code::Draining,
+            Self::Ticket(fault) if fault.is_expired_but_genuine() => {
+                return Refused { reason: "ticket-expired", ..Code::BadTicket.into() };
+            }
+            Self::Ticket(_) | Self::Revoked | Self::NobodyWaits | Self::NoTicket => Code::BadTicket,
+            Self::Name(_) => return Refused { reason: "bad-name", ..Code::Malformed.into() },
+            Self::Place(fault) => return Refused { reason: fault.slug(), ..fault.code().into() },
+            Self::Used => Code::TicketUsed,
+            Self::Directory(_) => Code::Overloaded,
+        };
+        code.into()
+    }
+}
+
+fn arrival_of(verified: &Verified) -> Result<Arrival, TextFault> {
+    let name = match &verified.name {
+        Some(name) => DisplayName::new(name)?,
+        None => DisplayName::new(verified.player.as_str()).unwrap_or_else(|_| DisplayName::nameless()),
+    };
+    let role = match verified.grants.role {
+        ticket::Role::Player | ticket::Role::Host => Role::Player,
+        ticket::Role::Spectator => Role::Spectator,
+    };
+    Ok(Arrival { player: verified.player.clone(), name, grants: Arc::new(verified.grants.clone()), role })
+}
+
+/// A ticket that is bound to one place wishes to go there.
+fn bound_target(verified: &Verified) -> Option<Target> {
+    let session = verified.grants.session.map(Target::Session);
+    session.or_else(|| {
+        verified.grants.lobby.map(|binding| match binding {
+            LobbyBinding::Id(id) => Target::Lobby(id),
+            LobbyBinding::Code(code) => Target::Code(code),
+        })
+    })
+}
+
+/// The last message of a link that is closed with a code.
+pub fn goodbye(code: Code, retry_after: Option<Duration>) -> Bytes {
+    encode_goodbye(code, retry_after)
+}

@@ -1,0 +1,172 @@
+//! Labels from closed sets, each resolved to its own metric once.
+
+use std::marker::PhantomData;
+
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::{Metric, Registry, Unit};
+
+use crate::outbox::Transport;
+use crate::wire::Code;
+
+/// A closed set of values of one label.
+pub trait Label: Copy + 'static {
+    /// The label's name.
+    const NAME: &'static str;
+    /// Every value that is exposed.
+    const ALL: &'static [Self];
+
+    /// The place in [`Label::ALL`]; any other number for a value that is not exposed.
+    fn index(self) -> usize;
+
+    /// The value as text.
+    fn value(self) -> &'static str;
+}
+
+/// One metric for each value of a label.
+#[derive(Debug)]
+pub struct Labelled<L, M> {
+    each: Box<[M]>,
+    /// For values that are not exposed.
+    unexposed: M,
+    label: PhantomData<fn(L)>,
+}
+
+impl<L: Label, M: Clone + Default> Labelled<L, M> {
+    /// The metric of one value.
+    pub fn of(&self, label: L) -> &M {
+        self.each.get(label.index()).unwrap_or(&self.unexposed)
+    }
+
+    pub(super) fn register(at: &mut Registry, name: &str, help: &str) -> Self
+    where
+        Series<M>: Metric,
+    {
+        let family = Series::<M>::default();
+        at.register(name, help, family.clone());
+        Self::resolved(&family)
+    }
+
+    pub(super) fn register_in_bytes(at: &mut Registry, name: &str, help: &str) -> Self
+    where
+        Series<M>: Metric,
+    {
+        let family = Series::<M>::default();
+        at.register_with_unit(name, help, Unit::Bytes, family.clone());
+        Self::resolved(&family)
+    }
+
+    fn resolved(family: &Series<M>) -> Self {
+        let each = L::ALL.iter().map(|label| family.get_or_create(&[(L::NAME, label.value())]).clone()).collect();
+        Self { each, unexposed: M::default(), label: PhantomData }
+    }
+}
+
+type Series<M> = Family<[(&'static str, &'static str); 1], M>;
+
+impl Label for Transport {
+    const NAME: &'static str = "transport";
+    const ALL: &'static [Self] = &[Self::WebSocket, Self::WebTransport];
+
+    fn index(self) -> usize {
+        self as usize
+    }
+
+    fn value(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+/// Why an input did not reach its tick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InputDrop {
+    /// It was applied or is waiting already; redundant sending makes these.
+    Duplicate,
+    /// A newer one was applied before it came.
+    Old,
+    /// More than the tick takes.
+    TooMany,
+    /// The game cannot read it.
+    Malformed,
+    /// The sender has no seat that plays.
+    NoSeat,
+}
+
+impl Label for InputDrop {
+    const NAME: &'static str = "reason";
+    const ALL: &'static [Self] = &[Self::Duplicate, Self::Old, Self::TooMany, Self::Malformed, Self::NoSeat];
+
+    fn index(self) -> usize {
+        self as usize
+    }
+
+    fn value(self) -> &'static str {
+        match self {
+            Self::Duplicate => "duplicate",
+            Self::Old => "old",
+            Self::TooMany => "too-many",
+            Self::Malformed => "malformed",
+            Self::NoSeat => "no-seat",
+        }
+    }
+}
+
+/// What came of an attempt to come back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resume {
+    /// Everything that was missed was sent.
+    Resumed,
+    /// The place was given back, but too much was missed.
+    Restarted,
+    /// No such token: never given, used, or past the grace.
+    Refused,
+}
+
+impl Label for Resume {
+    const NAME: &'static str = "outcome";
+    const ALL: &'static [Self] = &[Self::Resumed, Self::Restarted, Self::Refused];
+
+    fn index(self) -> usize {
+        self as usize
+    }
+
+    fn value(self) -> &'static str {
+        match self {
+            Self::Resumed => "resumed",
+            Self::Restarted => "restarted",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+impl Label for Code {
+    const NAME: &'static str = "code";
+    const ALL: &'static [Self] = &Code::ALL;
+
+    fn index(self) -> usize {
+        // In order of the numbers, as the table promises.
+        Code::ALL.binary_search(&self).unwrap_or(usize::MAX)
+    }
+
+    fn value(self) -> &'static str {
+        self.slug()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places<L: Label>() {
+        for (place, label) in L::ALL.iter().enumerate() {
+            assert_eq!(label.index(), place, "{}", label.value());
+        }
+    }
+
+    #[test]
+    fn every_label_stands_where_its_index_says() {
+        places::<Transport>();
+        places::<InputDrop>();
+        places::<Resume>();
+        places::<Code>();
+    }
+}

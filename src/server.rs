@@ -1,0 +1,204 @@
+//! The server as a whole: what is made, in which order it starts, and in which order it stops.
+//!
+//! A studio that has a game of its own uses this room: register the game, start, wait.
+//!
+//! ```no_run
+//! use muster::config::{Config, Settings};
+//! use muster::game::Registry;
+//! use muster::server::Server;
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = Config::new(Settings::dev_preset(), true)?;
+//! let server = Server::start(config, Registry::built_in()).await?;
+//! println!("serving on {}", server.address());
+//! server.stop_on_signal().await;
+//! # Ok(()) }
+//! ```
+
+mod backend;
+mod keys;
+mod listen;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::backend::NodeBackend;
+use self::keys::Keys;
+use crate::admission::Admission;
+use crate::certificate::{CertificateError, CertificateStore};
+use crate::clock::Clock;
+use crate::config::{Config, ListenError};
+use crate::directory::Embedded;
+use crate::game::Registry;
+use crate::http::Http;
+use crate::hub::Hub;
+use crate::metrics::Metrics;
+use crate::ticket::{self, Ticket};
+use crate::transport::websocket::WebSockets;
+use crate::wire::Code;
+
+/// A server that runs. Dropping it stops nothing; see [`Server::stop`].
+pub struct Server {
+    address: SocketAddr,
+    hub: Hub,
+    admission: Admission,
+    keys: Arc<Keys>,
+    certificates: Option<CertificateStore>,
+    /// No new connections.
+    closing: CancellationToken,
+    /// Everything ends.
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// Why a server could not start: the operator's to mend, in one line.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The port is taken, or the address is not this machine's.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// A certificate cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// A key file cannot be used.
+    #[error("{0}")]
+    Keys(String),
+    /// The system gives no randomness.
+    #[error("the system gives no random numbers: {0}")]
+    Random(getrandom::Error),
+}
+
+impl Server {
+    /// Binds, makes what is missing in development, and serves.
+    ///
+    /// # Errors
+    /// [`ServeError`], before anything is served.
+    ///
+    /// # Cancel safety
+    /// A cancelled call may have served for a moment.
+    pub async fn start(config: Config, games: Registry) -> Result<Self, ServeError> {
+        ticket::install_crypto();
+        let clock = Clock::start();
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(ServeError::Random)?;
+        let keys = Arc::new(Keys::new(&config)?);
+        let certificates = CertificateStore::from_config(&config, clock.unix().0)?;
+        let metrics = Arc::new(Metrics::new());
+        let hub = Hub::new(config.limits.clone(), games, Arc::clone(&metrics), clock, seed);
+        let directory = Arc::new(Embedded::new(MAX_USED_TICKETS));
+        let verifier = keys.verifier()?;
+        let admission = Admission::new(hub.clone(), verifier, directory, &config.tickets, config.origin_policy());
+        let listener = bind(config.listen, "--listen")?;
+        let address =
+            listener.local_addr().map_err(|reason| ListenError { flag: "--listen", address: config.listen, reason })?;
+
+        let (closing, stop, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
+        tasks.spawn(hub.clone().run(stop.clone()));
+        let backend =
+            Arc::new(NodeBackend { hub: hub.clone(), certificates: certificates.clone(), keys: Arc::clone(&keys) });
+        let http = Http::new(&config, backend, Arc::clone(&metrics), WebSockets::new(admission.clone()));
+        let acceptor = listen::Acceptor::new(&config, admission.clone(), http, certificates.as_ref())?;
+        tasks.spawn(acceptor.run(listener, closing.clone(), stop.clone(), tasks.clone()));
+        if let Some(address) = config.metrics.listen {
+            let listener = bind(address, "--metrics-listen")?;
+            tasks.spawn(listen::serve_metrics(listener, metrics, config.limits.clone(), stop.clone(), tasks.clone()));
+        }
+        if let Some(store) = &certificates {
+            tasks.spawn(store.clone().follow(CertificateStore::CHECK_EVERY, move || clock.unix().0, stop.clone()));
+        }
+        Ok(Self { address, hub, admission, keys, certificates, closing, stop, tasks })
+    }
+
+    /// Where it listens; the port is the one that was given for port 0.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// SHA-256 of the certificate, where there is one.
+    pub fn certificate_hash(&self) -> Option<[u8; 32]> {
+        self.certificates.as_ref().map(|store| store.current().hash())
+    }
+
+    /// The players, lobbies and sessions.
+    pub fn hub(&self) -> &Hub {
+        &self.hub
+    }
+
+    /// Who decides who gets in.
+    pub fn admission(&self) -> &Admission {
+        &self.admission
+    }
+
+    /// A ticket for development, where the server made its own key.
+    pub fn dev_ticket(&self, sub: &str) -> Option<Ticket> {
+        self.keys.mint(sub, serde_json::Map::new(), self.hub.clock().unix())?.ok()
+    }
+
+    /// Serves until SIGTERM or Ctrl-C, then stops. SIGHUP reads certificates and keys again.
+    ///
+    /// # Cancel safety
+    /// Cancelling leaves the server running.
+    pub async fn stop_on_signal(self) {
+        listen::wait_for_stop(|| self.reload()).await;
+        self.stop().await;
+    }
+
+    /// Reads certificates and keys again; what cannot be read stays as it was, and the log says so.
+    pub fn reload(&self) {
+        if let Some(store) = &self.certificates {
+            store.log(store.reload(self.hub.clock().unix().0).map(|()| true));
+        }
+        match self.keys.verifier() {
+            Ok(verifier) => self.admission.replace_verifier(verifier),
+            Err(fault) => tracing::error!(%fault, "the keys stay as they were"),
+        }
+    }
+
+    /// Stops: not ready at once, no new players, everybody is told Goodbye 4001, and everything is over within 5 s.
+    ///
+    /// # Cancel safety
+    /// Cancelling leaves a server that is closing.
+    pub async fn stop(self) {
+        tracing::info!("stopping: no new players, and goodbye to those who are here");
+        self.hub.drain(Code::Draining);
+        self.closing.cancel();
+        // A link needs a moment to say goodbye and to hear it answered; then everything ends.
+        let quiet = async {
+            while self.hub.links() > 0 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let _ = tokio::time::timeout(LINK_WAIT, quiet).await;
+        self.stop.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(TASK_WAIT, self.tasks.wait()).await.is_err() {
+            tracing::warn!("some connections did not end in time");
+        }
+    }
+}
+
+/// Binds TCP with a backlog that a burst of arrivals fits into.
+fn bind(address: SocketAddr, flag: &'static str) -> Result<TcpListener, ListenError> {
+    let bound = || {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(4_096)?;
+        TcpListener::from_std(socket.into())
+    };
+    bound().map_err(|reason| ListenError { flag, address, reason })
+}
+
+/// Used tickets that are remembered at a time: as many as 50,000 players bring in ten minutes of coming and going.
+const MAX_USED_TICKETS: usize = 1_000_000;
+/// How long links have to say goodbye.
+const LINK_WAIT: Duration = Duration::from_millis(2_500);
+/// How long what is left has to end.
+const TASK_WAIT: Duration = Duration::from_secs(2);

@@ -1,0 +1,172 @@
+//! The loops: accepting connections, telling TLS from plain, renewing the certificate, waiting for signals.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::Request;
+use hyper::body::Incoming;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::ServeError;
+use crate::admission::{Admission, Pending};
+use crate::certificate::CertificateStore;
+use crate::config::{Config, TlsWebSocket};
+use crate::http::{Http, HttpBounds, Peer, first_byte_is_tls, metrics_router, serve_connection, serve_router};
+use crate::limits::Limits;
+use crate::metrics::Metrics;
+use crate::transport::websocket::WebSockets;
+
+/// Accepts TCP connections: HTTP, and the WebSockets that come of it.
+#[derive(Clone)]
+pub struct Acceptor {
+    admission: Admission,
+    http: Http<WebSockets>,
+    tls: Option<TlsAcceptor>,
+    mode: TlsWebSocket,
+    bounds: HttpBounds,
+}
+
+impl Acceptor {
+    pub fn new(
+        config: &Config,
+        admission: Admission,
+        http: Http<WebSockets>,
+        certificates: Option<&CertificateStore>,
+    ) -> Result<Self, ServeError> {
+        let tls = match certificates {
+            Some(store) if config.tls.websocket != TlsWebSocket::Off => {
+                Some(TlsAcceptor::from(Arc::new(store.tcp_config()?)))
+            }
+            _ => None,
+        };
+        let bounds = HttpBounds::from(&config.limits);
+        Ok(Self { admission, http, tls, mode: config.tls.websocket, bounds })
+    }
+
+    /// Accepts until `closing`; connections go on until `stop`.
+    pub async fn run(
+        self,
+        listener: TcpListener,
+        closing: CancellationToken,
+        stop: CancellationToken,
+        tasks: TaskTracker,
+    ) {
+        loop {
+            let Some((stream, address)) = accept(&listener, &closing).await else { return };
+            // Without a place the connection is dropped at once: answering would cost more than it is worth in a flood.
+            let Ok(pending) = self.admission.knock(address) else { continue };
+            let (acceptor, stop) = (self.clone(), stop.clone());
+            tasks.spawn(async move {
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => {}
+                    () = acceptor.serve(stream, address, Arc::new(pending), &stop) => {}
+                }
+            });
+        }
+    }
+
+    async fn serve(self, stream: TcpStream, address: SocketAddr, pending: Arc<Pending>, stop: &CancellationToken) {
+        let limit = self.admission.limits().handshake;
+        let encrypted = match (&self.tls, self.mode) {
+            (Some(_), TlsWebSocket::On) => true,
+            (Some(_), _) => match tokio::time::timeout(limit, first_byte_is_tls(&stream)).await {
+                Ok(Ok(encrypted)) => encrypted,
+                _ => return,
+            },
+            (None, _) => false,
+        };
+        match self.tls.clone().filter(|_| encrypted) {
+            None => self.answer(stream, Peer { address, tls: false }, pending, stop).await,
+            Some(tls) => match tokio::time::timeout(limit, tls.accept(stream)).await {
+                Ok(Ok(stream)) => self.answer(stream, Peer { address, tls: true }, pending, stop).await,
+                Ok(Err(error)) => tracing::debug!(peer = %address, %error, "a TLS handshake failed"),
+                Err(_) => tracing::debug!(peer = %address, "a TLS handshake took too long"),
+            },
+        }
+    }
+
+    async fn answer<I>(self, io: I, peer: Peer, pending: Arc<Pending>, stop: &CancellationToken)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Self { http, bounds, .. } = self;
+        let service = |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(Arc::clone(&pending));
+            let http = http.clone();
+            async move { Ok::<_, Infallible>(http.answer(request, peer).await.unwrap_or_else(|never| match never {})) }
+        };
+        if let Err(error) = serve_connection(io, service, bounds, stop).await {
+            tracing::debug!(peer = %peer.address, %error, "a connection broke");
+        }
+    }
+}
+
+/// Serves the metrics on their own listener until `stop`.
+pub async fn serve_metrics(
+    listener: TcpListener,
+    metrics: Arc<Metrics>,
+    limits: Limits,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+) {
+    let router = metrics_router(metrics);
+    let bounds = HttpBounds::from(&limits);
+    while let Some((stream, address)) = accept(&listener, &stop).await {
+        let (router, stop) = (router.clone(), stop.clone());
+        tasks.spawn(async move {
+            let peer = Peer { address, tls: false };
+            if let Err(error) = serve_router(stream, &router, peer, bounds, &stop).await {
+                tracing::debug!(peer = %address, %error, "a connection for metrics broke");
+            }
+        });
+    }
+}
+
+/// Returns at SIGTERM or Ctrl-C; calls `reload` at SIGHUP.
+pub async fn wait_for_stop(reload: impl Fn()) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut hangup)) = (signal(SignalKind::terminate()), signal(SignalKind::hangup())) else {
+        tracing::error!("the system's signals cannot be heard; Ctrl-C still stops");
+        let _ = tokio::signal::ctrl_c().await;
+        return;
+    };
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return,
+            _ = tokio::signal::ctrl_c() => return,
+            _ = hangup.recv() => reload(),
+        }
+    }
+}
+
+/// The next connection; `None` once told to close. When the process is out of file descriptors it waits a moment rather
+/// than spin.
+async fn accept(listener: &TcpListener, closing: &CancellationToken) -> Option<(TcpStream, SocketAddr)> {
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = closing.cancelled() => return None,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, address)) => {
+                // Frames are small and due now: waiting for more to send would cost a round trip.
+                let _ = stream.set_nodelay(true);
+                return Some((stream, address));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection; trying again in 100 ms");
+                tokio::time::sleep(ACCEPT_BACK_OFF).await;
+            }
+        }
+    }
+}
+
+const ACCEPT_BACK_OFF: Duration = Duration::from_millis(100);

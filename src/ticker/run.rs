@@ -1,0 +1,202 @@
+//! One session on its schedule: inputs in, a tick, one snapshot to every link.
+//!
+//! Owns: the session's mailbox and audience, and the task that ticks. Must not know: lobbies, players, transports.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use super::schedule::Schedule;
+use crate::clock::Clock;
+use crate::ids::{InputSeq, SeatId, SessionId, SessionTag};
+use crate::metrics::{InputDrop, Metrics};
+use crate::outbox::{Offered, Outlet, Transport};
+use crate::session::{Batch, Halted, InputOutcome, Mailbox, Simulation};
+use crate::wire::{InputBatch, SnapshotFrames};
+
+/// What the rest of the server shares with a session's task.
+pub struct SessionRun {
+    id: SessionId,
+    tag: SessionTag,
+    hz: u8,
+    inbox: Mutex<Inbox>,
+    stop: CancellationToken,
+    metrics: Arc<Metrics>,
+}
+
+struct Inbox {
+    mailbox: Mailbox,
+    changes: Vec<Change>,
+}
+
+/// Who is to get snapshots from the next tick on.
+enum Change {
+    Attach(u64, Arc<dyn Outlet>),
+    Detach(u64),
+}
+
+/// How a session came to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The game ended, with its result.
+    Finished(Vec<u8>),
+    /// The game failed.
+    Crashed(String),
+    /// It was stopped from outside.
+    Stopped,
+}
+
+impl SessionRun {
+    /// A session with so many seats, before its first tick.
+    pub fn new(id: SessionId, tag: SessionTag, hz: u8, seats: u16, metrics: Arc<Metrics>) -> Self {
+        let inbox = Inbox { mailbox: Mailbox::new(seats), changes: Vec::new() };
+        Self { id, tag, hz, inbox: Mutex::new(inbox), stop: CancellationToken::new(), metrics }
+    }
+
+    /// The session.
+    pub fn id(&self) -> SessionId {
+        self.id
+    }
+
+    /// Its short number.
+    pub fn tag(&self) -> SessionTag {
+        self.tag
+    }
+
+    /// Ticks per second.
+    pub fn hz(&self) -> u8 {
+        self.hz
+    }
+
+    /// Takes a link's inputs into the next tick. Repeated ones are known by their number.
+    pub fn push_inputs(&self, seat: SeatId, batch: InputBatch<'_>) {
+        let mut inbox = self.inbox.lock();
+        for (seq, data) in batch {
+            let reason = match inbox.mailbox.push_input(seat, seq, data) {
+                InputOutcome::Accepted => {
+                    self.metrics.inputs_accepted.inc();
+                    continue;
+                }
+                InputOutcome::Duplicate => InputDrop::Duplicate,
+                InputOutcome::Old => InputDrop::Old,
+                InputOutcome::NotSeated => InputDrop::NoSeat,
+                InputOutcome::Full => InputDrop::TooMany,
+                InputOutcome::TooLong => InputDrop::Malformed,
+            };
+            self.metrics.inputs_dropped.of(reason).inc();
+        }
+    }
+
+    /// Changes what waits for the next tick: joins, leaves, presence.
+    pub fn mailbox<T>(&self, change: impl FnOnce(&mut Mailbox) -> T) -> T {
+        change(&mut self.inbox.lock().mailbox)
+    }
+
+    /// Sends snapshots to a link from the next tick on.
+    pub fn attach(&self, link: u64, outlet: Arc<dyn Outlet>) {
+        self.inbox.lock().changes.push(Change::Attach(link, outlet));
+    }
+
+    /// Sends no more snapshots to a link.
+    pub fn detach(&self, link: u64) {
+        self.inbox.lock().changes.push(Change::Detach(link));
+    }
+
+    /// Ends the session before its next tick.
+    pub fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Ticks until the end. `now` is the node's clock.
+    ///
+    /// # Cancel safety
+    /// Not to be dropped between ticks: the session would stand still.
+    pub async fn drive(&self, mut simulation: Simulation, start: Duration, clock: Clock) -> Outcome {
+        let mut schedule = Schedule::new(self.hz, start);
+        let mut audience: Vec<(u64, Arc<dyn Outlet>)> = Vec::new();
+        let mut batch = Batch::default();
+        let mut state = Vec::new();
+        loop {
+            let due = clock.instant(schedule.next_due());
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return Outcome::Stopped,
+                () = tokio::time::sleep_until(due) => {}
+            }
+            let plan = schedule.advance(clock.now());
+            self.metrics.tick_lateness.observe(plan.lateness.as_secs_f64());
+            self.metrics.ticks.inc_by(u64::from(plan.run));
+            self.metrics.ticks_skipped.inc_by(plan.skipped);
+            for left in (0..plan.run).rev() {
+                self.take(&mut batch, &mut audience);
+                let stepped = match simulation.run_tick(&batch) {
+                    Ok(stepped) => stepped,
+                    Err(halted) => return crashed(halted),
+                };
+                self.metrics.inputs_dropped.of(InputDrop::Malformed).inc_by(u64::from(stepped.undecodable));
+                // Of several ticks that are caught up with, only the last is worth sending.
+                if left == 0 || stepped.ended.is_some() {
+                    state.clear();
+                    if let Err(halted) = simulation.write_state(&mut state) {
+                        return crashed(halted);
+                    }
+                    self.broadcast(&simulation, plan.due, &state, &audience);
+                }
+                if let Some(result) = stepped.ended {
+                    return Outcome::Finished(result);
+                }
+            }
+        }
+    }
+
+    fn take(&self, batch: &mut Batch, audience: &mut Vec<(u64, Arc<dyn Outlet>)>) {
+        let mut inbox = self.inbox.lock();
+        inbox.mailbox.drain_into(batch);
+        for change in inbox.changes.drain(..) {
+            match change {
+                Change::Attach(link, outlet) => audience.push((link, outlet)),
+                Change::Detach(link) => audience.retain(|(known, _)| *known != link),
+            }
+        }
+    }
+
+    /// One frame, built once, straight to the socket of every link that has nothing waiting.
+    fn broadcast(&self, simulation: &Simulation, due: Duration, state: &[u8], audience: &[(u64, Arc<dyn Outlet>)]) {
+        let applied: Vec<(SeatId, InputSeq)> = simulation.applied().collect();
+        let time_us = due.as_micros() as u64;
+        let frames = SnapshotFrames::new(self.tag, simulation.tick(), time_us, applied.into_iter(), state);
+        let mut counts = [Counts::default(); Transport::ALL.len()];
+        for (_, outlet) in audience {
+            let count = &mut counts[outlet.transport() as usize];
+            match outlet.offer_snapshot(&frames) {
+                Offered::Sent | Offered::Waiting => count.sent += 1,
+                Offered::Replaced => count.replaced += 1,
+                Offered::Closed => {}
+            }
+        }
+        for (transport, count) in Transport::ALL.into_iter().zip(counts) {
+            // One that waits is counted once it waits; should a newer one take its place, that one is counted for it.
+            let handed = count.sent + count.replaced;
+            self.metrics.snapshots_sent.of(transport).inc_by(count.sent);
+            self.metrics.snapshots_replaced.of(transport).inc_by(count.replaced);
+            self.metrics.messages_out.of(transport).inc_by(count.sent);
+            self.metrics.bytes_out.of(transport).inc_by(handed * frames.websocket().len() as u64);
+        }
+    }
+}
+
+/// What became of one snapshot, over all links of a transport.
+#[derive(Clone, Copy, Default)]
+struct Counts {
+    sent: u64,
+    replaced: u64,
+}
+
+fn crashed(halted: Halted) -> Outcome {
+    match halted {
+        Halted::Ended => Outcome::Stopped,
+        Halted::Panicked(said) => Outcome::Crashed(said),
+    }
+}

@@ -1,0 +1,181 @@
+//! The request that becomes a WebSocket: read, admitted or refused, upgraded, and handed to its link.
+//!
+//! A native client is refused with an HTTP status before the upgrade. A browser cannot read that: a page that offers
+//! `muster.1` is upgraded, told Goodbye and closed; nothing is held for it.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderValue, Request, header};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+
+use super::link::WebSocketLink;
+use super::outlet::WebSocketOutlet;
+use crate::admission::{Admission, Pending, Refused};
+use crate::http::{Peer, Play, Response, problem};
+use crate::hub::Place;
+use crate::outbox::Transport;
+use crate::request::{OpenRequest, RequestParts};
+use crate::wire::{Code, PROTOCOL};
+
+/// Turns requests for the play path into links.
+#[derive(Clone)]
+pub struct WebSockets {
+    admission: Admission,
+}
+
+/// What is known before the upgrade.
+enum Verdict {
+    /// Admitted; the link is all that is missing.
+    Place(Place),
+    /// The first message is to bring the credentials.
+    Ask(OpenRequest),
+    /// A browser, to be told why not.
+    Refuse(Refused),
+}
+
+impl WebSockets {
+    /// Admits players here.
+    pub fn new(admission: Admission) -> Self {
+        Self { admission }
+    }
+
+    /// Reads the request and decides, as far as that is possible before the upgrade.
+    async fn judge(&self, request: &Request<Incoming>, peer: Peer) -> Result<Verdict, Response> {
+        let admission = &self.admission;
+        let headers = request.headers();
+        let origin = headers.get(header::ORIGIN).map(HeaderValue::to_str);
+        let origin = match (origin.transpose(), headers.get_all(header::ORIGIN).iter().nth(1)) {
+            (Ok(origin), None) => origin,
+            _ => return Err(forbidden(admission, peer)),
+        };
+        if admission.check_origin(origin).is_err() {
+            return Err(forbidden(admission, peer));
+        }
+        let protocols: Vec<&str> =
+            texts(headers, header::SEC_WEBSOCKET_PROTOCOL).flat_map(|list| list.split(',')).map(str::trim).collect();
+        // Only a browser is upgraded to be told why not; one that offers another version understands no Goodbye.
+        let explains = origin.is_some() && protocols.contains(&PROTOCOL);
+        let refuse = |refused: Refused| if explains { Ok(Verdict::Refuse(refused)) } else { Err(answer(refused)) };
+        let parts = RequestParts {
+            query: request.uri().query().unwrap_or_default(),
+            authorization: texts(headers, header::AUTHORIZATION).collect(),
+            protocols,
+            cookies: texts(headers, header::COOKIE).collect(),
+            ticket_cookie: admission.ticket_cookie(origin),
+            carriers: admission.carriers(),
+        };
+        let (credentials, wish) = match parts.read() {
+            Ok(read) => read,
+            Err(fault) => return refuse(admission.refuse_request(peer.address, fault)),
+        };
+        let open = OpenRequest {
+            transport: Transport::WebSocket,
+            peer: peer.address,
+            origin: origin.map(str::to_owned),
+            credentials,
+            wish,
+        };
+        if open.credentials.is_none() {
+            return Ok(Verdict::Ask(open));
+        }
+        match admission.admit(&open).await {
+            Ok(place) => Ok(Verdict::Place(place)),
+            Err(refused) => refuse(refused),
+        }
+    }
+}
+
+impl Play for WebSockets {
+    async fn handle_play(&self, mut request: Request<Incoming>, peer: Peer) -> Response {
+        if !fastwebsockets::upgrade::is_upgrade_request(&request) || request.method() != hyper::Method::GET {
+            return problem(Code::Malformed, Some("this path opens links: ask for a WebSocket upgrade"), None);
+        }
+        let pending = request.extensions_mut().remove::<Arc<Pending>>();
+        let offered = texts(request.headers(), header::SEC_WEBSOCKET_PROTOCOL)
+            .any(|list| list.split(',').any(|offer| offer.trim() == PROTOCOL));
+        let verdict = match self.judge(&request, peer).await {
+            Ok(verdict) => verdict,
+            Err(response) => return response,
+        };
+        let Ok((response, upgrade)) = fastwebsockets::upgrade::upgrade(&mut request) else {
+            return problem(Code::ProtocolError, Some("not a WebSocket upgrade of version 13"), None);
+        };
+        let mut response = response.map(|_| Body::empty());
+        if offered {
+            response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(PROTOCOL));
+        }
+        let admission = self.admission.clone();
+        tokio::spawn(async move {
+            let Ok(socket) = upgrade.await else { return };
+            admission.hub().metrics().handshakes.of(Transport::WebSocket).inc();
+            let upgraded = socket.into_inner().into_inner();
+            match split(upgraded, &admission) {
+                Some((link, outlet)) => carry(link, outlet, verdict, admission, peer, pending).await,
+                None => tracing::error!("an upgraded connection is of an unknown kind"),
+            }
+        });
+        response
+    }
+}
+
+/// Carries a link from its upgrade to its end.
+async fn carry(
+    mut link: WebSocketLink,
+    outlet: Arc<WebSocketOutlet>,
+    verdict: Verdict,
+    admission: Admission,
+    peer: Peer,
+    pending: Option<Arc<Pending>>,
+) {
+    let place = match verdict {
+        Verdict::Place(place) => Ok(place),
+        Verdict::Refuse(refused) => Err(refused),
+        Verdict::Ask(open) => match link.read_hello(&admission, &open).await {
+            Ok(open) => admission.admit(&open).await,
+            Err(Code::Left) => return,
+            Err(code) => Err(admission.refuse_link(peer.address, code)),
+        },
+    };
+    match place {
+        Ok(place) => {
+            let attached = place.attach(outlet);
+            drop(pending);
+            drop(admission);
+            link.run(attached).await;
+        }
+        Err(refused) => link.refuse(refused.code, &refused.goodbye()).await,
+    }
+}
+
+/// Takes the connection back from hyper, so that a frame goes to the socket without another layer.
+fn split(upgraded: hyper::upgrade::Upgraded, admission: &Admission) -> Option<(WebSocketLink, Arc<WebSocketOutlet>)> {
+    let bound = admission.limits().queue_bytes;
+    let (stream, tls, early) = match upgraded.downcast::<TokioIo<TcpStream>>() {
+        Ok(parts) => (parts.io.into_inner(), None, parts.read_buf),
+        Err(upgraded) => {
+            let parts = upgraded.downcast::<TokioIo<TlsStream<TcpStream>>>().ok()?;
+            let (stream, tls) = parts.io.into_inner().into_inner();
+            (stream, Some(Box::new(tls)), parts.read_buf)
+        }
+    };
+    let (read, write) = stream.into_split();
+    let outlet = Arc::new(WebSocketOutlet::new(write, tls, bound));
+    let link = WebSocketLink::new(read, early.to_vec(), Arc::clone(&outlet), admission);
+    Some((link, outlet))
+}
+
+fn texts(headers: &HeaderMap, name: header::HeaderName) -> impl Iterator<Item = &str> {
+    headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok())
+}
+
+fn forbidden(admission: &Admission, peer: Peer) -> Response {
+    answer(admission.refuse_link(peer.address, Code::Forbidden))
+}
+
+fn answer(refused: Refused) -> Response {
+    problem(refused.code, Some(refused.reason), refused.retry_after)
+}
