@@ -88,17 +88,20 @@ export class Writer {
 
   /** @param {number} value */
   u8(value) {
-    this.#buffer[this.#grow(1)] = value;
+    const at = this.#grow(1); // first, since it may change the buffer
+    this.#buffer[at] = value;
   }
 
   /** @param {Uint8Array} bytes */
   raw(bytes) {
-    this.#buffer.set(bytes, this.#grow(bytes.length));
+    const at = this.#grow(bytes.length);
+    this.#buffer.set(bytes, at);
   }
 
   /** @param {number} value */
   u32(value) {
-    this.#view.setUint32(this.#grow(4), value, true);
+    const at = this.#grow(4);
+    this.#view.setUint32(at, value, true);
   }
 
   /** @param {number} size 4 or 8 @param {number} value */
@@ -113,7 +116,10 @@ export class Writer {
     if (value <= 250) return this.u8(Number(value));
     const length = value <= 0xffff ? 2 : value <= 0xffff_ffff ? 4 : value <= 0xffff_ffff_ffff_ffffn ? 8 : 16;
     this.u8(250 + Math.log2(length));
-    if (length === 2) return this.#view.setUint16(this.#grow(2), Number(value), true);
+    if (length === 2) {
+      const at = this.#grow(2);
+      return this.#view.setUint16(at, Number(value), true);
+    }
     for (let rest = BigInt(value), left = length; left; left -= 4, rest >>= 32n) this.u32(Number(rest & 0xffff_ffffn));
   }
 }
