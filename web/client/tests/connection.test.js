@@ -186,7 +186,6 @@ describe('errors', () => {
     controller.abort();
     await settle();
     assert.equal(server.links[0].of('Bye').length, 1);
-    server.links[0].send({ kind: 'Goodbye', code: 1000, reason: 'left', retryAfterMs: null });
     assert.equal(await muster.closed, null);
   });
 });

@@ -49,6 +49,7 @@ export class FakeLink {
   take(bytes) {
     const message = decode(ClientMessage, bytes);
     this.got.push(message);
+    if (message.kind === 'Bye') this.send({ kind: 'Goodbye', code: 1000, reason: 'left', retryAfterMs: null });
     this.onMessage(message);
   }
 
