@@ -12,8 +12,13 @@ use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 pub use bincode;
 pub use bincode::{BorrowDecode, Decode, Encode};
 
-/// The most that one decoded value may claim, counted by bincode in sizes in memory, before decoding is refused.
-pub const DECODE_LIMIT: usize = 256 * 1024;
+/// The most that one decoded value may claim, counted by bincode in sizes in memory, before decoding is refused. Fits
+/// the longest message of a server: the view of a lobby of 1,000 with the longest names.
+pub const DECODE_LIMIT: usize = 1024 * 1024;
+
+/// The same for what a server decodes from its peers, whose messages are a few KiB: a length that lies takes no more
+/// memory than this, for the moment until it is refused.
+pub const PEER_LIMIT: usize = 32 * 1024;
 
 const CONFIG: Configuration<LittleEndian, Varint, Limit<DECODE_LIMIT>> =
     bincode::config::standard().with_limit::<DECODE_LIMIT>();
@@ -36,6 +41,16 @@ pub enum DecodeError {
 pub fn decode<T: Decode<()>>(bytes: &[u8]) -> Result<T, DecodeError> {
     let (value, rest) = decode_prefix(bytes)?;
     if rest.is_empty() { Ok(value) } else { Err(DecodeError::TrailingBytes) }
+}
+
+/// As [`decode`], for bytes of a server's peer: held to [`PEER_LIMIT`].
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_peer<T: Decode<()>>(bytes: &[u8]) -> Result<T, DecodeError> {
+    let config = bincode::config::standard().with_limit::<PEER_LIMIT>();
+    let (value, used) = bincode::decode_from_slice(bytes, config).map_err(|_| DecodeError::Malformed)?;
+    if used == bytes.len() { Ok(value) } else { Err(DecodeError::TrailingBytes) }
 }
 
 /// Reads one value from the front and returns the bytes after it.

@@ -72,7 +72,7 @@ impl Default for Limits {
             messages_per_second: 10,
             flood_grace: Duration::from_secs(3),
             inputs_per_tick: 2,
-            queue_bytes: 64 * 1_024,
+            queue_bytes: 256 * 1_024,
             resume_bytes: 32 * 1_024,
             handshake: Duration::from_secs(5),
             first_message: Duration::from_secs(5),

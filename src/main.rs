@@ -1,5 +1,7 @@
 //! The muster command.
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

@@ -102,9 +102,9 @@ impl Backlog {
     /// Appends framed reliable bytes.
     ///
     /// # Errors
-    /// [`QueueFull`] when `bound` bytes would be exceeded; nothing is appended then.
+    /// [`QueueFull`] when `bound` bytes would be exceeded; nothing is appended then. One message always fits, however long.
     pub fn push_reliable(&mut self, framed: Bytes, bound: usize) -> Result<(), QueueFull> {
-        if self.reliable_bytes + framed.len() > bound {
+        if !self.reliable.is_empty() && self.reliable_bytes.saturating_add(framed.len()) > bound {
             return Err(QueueFull);
         }
         self.reliable_bytes += framed.len();

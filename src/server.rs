@@ -35,12 +35,13 @@ use crate::certificate::{CertificateError, CertificateStore};
 use crate::clock::Clock;
 use crate::config::{Config, ListenError};
 use crate::directory::Embedded;
-use crate::game::Registry;
+use crate::game::{BadGame, Registry};
 use crate::http::Http;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
 use crate::ticket::{self, Ticket};
 use crate::transport::websocket::WebSockets;
+use crate::transport::webtransport;
 use crate::wire::Code;
 
 /// A server that runs. Dropping it stops nothing; see [`Server::stop`].
@@ -63,12 +64,18 @@ pub enum ServeError {
     /// The port is taken, or the address is not this machine's.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// The same for UDP.
+    #[error(transparent)]
+    WebTransport(#[from] webtransport::BindError),
     /// A certificate cannot be used.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
     /// A key file cannot be used.
     #[error("{0}")]
     Keys(String),
+    /// The games cannot run at the rate that is configured.
+    #[error("sessions.tick_rate: {0}")]
+    Game(BadGame),
     /// The system gives no randomness.
     #[error("the system gives no random numbers: {0}")]
     Random(getrandom::Error),
@@ -90,7 +97,12 @@ impl Server {
         let keys = Arc::new(Keys::new(&config)?);
         let certificates = CertificateStore::from_config(&config, clock.unix().0)?;
         let metrics = Arc::new(Metrics::new());
-        let hub = Hub::new(config.limits.clone(), games, Arc::clone(&metrics), clock, seed);
+        let games = match config.sessions.tick_rate {
+            Some(rate) => games.with_tick_hz(u8::try_from(rate).unwrap_or(u8::MAX)).map_err(ServeError::Game)?,
+            None => games,
+        };
+        let (limits, reservation) = (config.limits.clone(), config.sessions.reservation);
+        let hub = Hub::new(limits, reservation, games, Arc::clone(&metrics), clock, seed);
         let directory = Arc::new(Embedded::new(MAX_USED_TICKETS));
         let verifier = keys.verifier()?;
         let admission = Admission::new(hub.clone(), verifier, directory, &config.tickets, config.origin_policy());
@@ -105,11 +117,24 @@ impl Server {
         let http = Http::new(&config, backend, Arc::clone(&metrics), WebSockets::new(admission.clone()));
         let acceptor = listen::Acceptor::new(&config, admission.clone(), http, certificates.as_ref())?;
         tasks.spawn(acceptor.run(listener, closing.clone(), stop.clone(), tasks.clone()));
+        if let Some(store) = certificates.as_ref().filter(|_| config.transport.webtransport) {
+            // The same port in UDP as was given in TCP.
+            let buffer = config.transport.socket_buffer;
+            let listener = webtransport::Listener::bind(address, buffer, store.quic_config()?, &config.limits)?;
+            tasks.spawn(listener.run(admission.clone(), closing.clone()));
+        }
         if let Some(address) = config.metrics.listen {
             let listener = bind(address, "--metrics-listen")?;
-            tasks.spawn(listen::serve_metrics(listener, metrics, config.limits.clone(), stop.clone(), tasks.clone()));
+            tasks.spawn(listen::serve_metrics(
+                listener,
+                Arc::clone(&metrics),
+                config.limits.clone(),
+                stop.clone(),
+                tasks.clone(),
+            ));
         }
         if let Some(store) = &certificates {
+            tasks.spawn(listen::watch_expiry(store.clone(), Arc::clone(&metrics), stop.clone()));
             tasks.spawn(store.clone().follow(CertificateStore::CHECK_EVERY, move || clock.unix().0, stop.clone()));
         }
         Ok(Self { address, hub, admission, keys, certificates, closing, stop, tasks })

@@ -117,7 +117,7 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_stream_of_inputs_is_applied_as_the_model_says(ops in proptest::collection::vec(op(60), 1..300)) {

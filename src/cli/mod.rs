@@ -105,8 +105,8 @@ impl From<ServeError> for Failure {
         match error {
             ServeError::Listen(error) => error.into(),
             ServeError::Certificate(error) => error.into(),
-            ServeError::Keys(_) => Self::Config(error.to_string()),
-            ServeError::Random(_) => Self::failed(error),
+            ServeError::Keys(_) | ServeError::Game(_) => Self::Config(error.to_string()),
+            ServeError::Random(_) | ServeError::WebTransport(_) => Self::failed(error),
         }
     }
 }

@@ -27,67 +27,13 @@ use wtransport::{ClientConfig, Endpoint};
 use super::error::{ConnectError, Refused};
 use super::link::{Link, LinkEnd, Transport};
 use super::target::{Join, Target};
+use super::tickets::TicketSource;
 use super::trust::Trust;
 use super::websocket::{self, Stream};
 use super::webtransport::{WebTransportLink, connecting_error};
 use super::{Client, Engine, http};
 use crate::codec;
 use crate::wire::{ClientMessage, PLAY_PATH, ResumePoint, ServerMessage, Welcome};
-
-/// Where tickets come from.
-#[derive(Clone)]
-pub enum TicketSource {
-    /// One ticket: good for one arrival. Coming back within the grace needs none.
-    Fixed(String),
-    /// A function that gets a ticket from the game's backend, called whenever one is needed.
-    Function(Arc<TicketFunction>),
-}
-
-/// What [`TicketSource::Function`] holds: an asynchronous function that returns a ticket, or says why there is none.
-pub type TicketFunction = dyn Fn() -> Pin<Box<dyn Future<Output = Result<String, String>> + Send>> + Send + Sync;
-
-impl TicketSource {
-    /// Calls `function` whenever a ticket is needed.
-    pub fn from_fn<F, T>(function: F) -> Self
-    where
-        F: Fn() -> T + Send + Sync + 'static,
-        T: Future<Output = Result<String, String>> + Send + 'static,
-    {
-        Self::Function(Arc::new(move || Box::pin(function())))
-    }
-
-    /// Whether a second ticket can be had.
-    pub(super) fn is_renewable(&self) -> bool {
-        matches!(self, Self::Function(_))
-    }
-
-    async fn ticket(&self) -> Result<String, ConnectError> {
-        let ticket = match self {
-            Self::Fixed(ticket) => ticket.clone(),
-            Self::Function(function) => function().await.map_err(ConnectError::NoTicket)?,
-        };
-        let plain = !ticket.is_empty() && ticket.bytes().all(|b| b.is_ascii_graphic());
-        if plain { Ok(ticket) } else { Err(ConnectError::NoTicket("the source gave something else".into())) }
-    }
-}
-
-impl fmt::Debug for TicketSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("TicketSource([redacted])")
-    }
-}
-
-impl From<&str> for TicketSource {
-    fn from(ticket: &str) -> Self {
-        Self::Fixed(ticket.to_owned())
-    }
-}
-
-impl From<String> for TicketSource {
-    fn from(ticket: String) -> Self {
-        Self::Fixed(ticket)
-    }
-}
 
 /// Which transports are tried, and in which order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -293,8 +239,11 @@ impl Connector {
                 (door, Some(other))
             }
         };
-        let outcome = self.enter(target, door, credentials).await;
-        match (outcome, other) {
+        // Where another way is left, a door that opens on nothing must leave time for it.
+        let patience = if other.is_some() { self.deadline / 2 } else { self.deadline };
+        let entering = tokio::time::timeout(patience, self.enter(target, door, credentials)).await;
+        let timed_out = |_| Err(ConnectError::Timeout { address: target.authority(), after: patience });
+        match (entering.unwrap_or_else(timed_out), other) {
             (Err(error), Some(other)) if error.is_transport() => {
                 let door = self.reach(target, other).await.map_err(|_| error.clone())?;
                 // If the ticket was used up on the first way, the first error tells more than "used".
@@ -310,21 +259,20 @@ impl Connector {
     /// Tries both ways; the first that is open wins and the other is dropped.
     async fn race(&self, target: &Target, prefer: Transport) -> Result<Door, ConnectError> {
         let mut first = pin!(self.reach(target, prefer));
-        let second = self.reach(target, prefer.other());
+        let mut second = pin!(self.reach(target, prefer.other()));
         match tokio::time::timeout(self.head_start, &mut first).await {
             Ok(Ok(door)) => return Ok(door),
-            Ok(Err(error)) => return second.await.map_err(|other| more_telling(error, other)),
+            Ok(Err(error)) => return last_way(second, error, more_telling).await,
             Err(_) => {}
         }
-        let mut second = pin!(second);
         tokio::select! {
             outcome = &mut first => match outcome {
                 Ok(door) => Ok(door),
-                Err(error) => second.await.map_err(|other| more_telling(error, other)),
+                Err(error) => last_way(second, error, more_telling).await,
             },
             outcome = &mut second => match outcome {
                 Ok(door) => Ok(door),
-                Err(error) => first.await.map_err(|other| more_telling(other, error)),
+                Err(error) => last_way(first, error, |second, first| more_telling(first, second)).await,
             },
         }
     }
@@ -364,16 +312,21 @@ impl Connector {
     }
 
     async fn reach_webtransport(&self, target: &Target) -> Result<wtransport::Connection, ConnectError> {
+        let known = self.shared.lock().quic.is_some();
+        match self.dial_quic(target).await {
+            // A development server makes a new certificate now and then: ask for its hash again, once.
+            Err(ConnectError::Tls { .. }) if known && self.trust == Trust::Auto => {
+                self.shared.lock().quic = None;
+                self.dial_quic(target).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn dial_quic(&self, target: &Target) -> Result<wtransport::Connection, ConnectError> {
         let endpoint = self.quic_endpoint(target).await?;
         let outcome = endpoint.connect(format!("https://{}{PLAY_PATH}", target.authority())).await;
-        outcome.map_err(|error| {
-            let error = connecting_error(error, target.authority());
-            if matches!(error, ConnectError::Tls { .. }) {
-                // A development server makes a new certificate now and then: ask for its hash again next time.
-                self.shared.lock().quic = None;
-            }
-            error
-        })
+        outcome.map_err(|error| connecting_error(error, target.authority()))
     }
 
     async fn quic_endpoint(&self, target: &Target) -> Result<Arc<Endpoint<endpoint_side::Client>>, ConnectError> {
@@ -403,7 +356,11 @@ impl Connector {
             .dns_resolver(Family { ipv6 })
             .build();
         let endpoint = Arc::new(Endpoint::client(config).map_err(unreachable)?);
-        Ok(Arc::clone(self.shared.lock().quic.insert(endpoint)))
+        if !(self.trust == Trust::Auto && trust == Trust::System && target.is_loopback()) {
+            // A server that was not up yet could not tell its hash: ask it again next time.
+            self.shared.lock().quic = Some(Arc::clone(&endpoint));
+        }
+        Ok(endpoint)
     }
 
     /// Shows the ticket at an open door, and waits for the answer.
@@ -432,11 +389,15 @@ impl Connector {
                 link
             }
         };
-        let first = link.receive().await.map_err(ended)?;
-        match codec::decode(&first) {
-            Ok(ServerMessage::Welcome(welcome)) => Ok((link, welcome)),
-            Ok(ServerMessage::Goodbye(goodbye)) => Err(Refused::from(goodbye).into()),
-            _ => Err(ended(LinkEnd::Violation("its first message is neither Welcome nor Goodbye"))),
+        loop {
+            let first = link.receive().await.map_err(ended)?;
+            return match codec::decode(&first) {
+                Ok(ServerMessage::Welcome(welcome)) => Ok((link, welcome)),
+                Ok(ServerMessage::Goodbye(goodbye)) => Err(Refused::from(goodbye).into()),
+                // A datagram may overtake the Welcome on its stream; the next snapshot is due soon.
+                Ok(ServerMessage::Snapshot(_)) => continue,
+                _ => Err(ended(LinkEnd::Violation("its first message is neither Welcome nor Goodbye"))),
+            };
         }
     }
 
@@ -483,6 +444,19 @@ impl Door {
             Self::WebSocket(_) => Transport::WebSocket,
             Self::WebTransport(_) => Transport::WebTransport,
         }
+    }
+}
+
+/// Waits for the way that is left after the other one has failed, but not for long: a closed UDP port does not answer.
+/// `choose` picks the error to show of the failed way's and this one's.
+async fn last_way(
+    way: impl Future<Output = Result<Door, ConnectError>>,
+    failed: ConnectError,
+    choose: fn(ConnectError, ConnectError) -> ConnectError,
+) -> Result<Door, ConnectError> {
+    match tokio::time::timeout(LONE_WAIT, way).await {
+        Ok(outcome) => outcome.map_err(|error| choose(failed, error)),
+        Err(_) => Err(failed),
     }
 }
 
@@ -551,6 +525,9 @@ impl DnsResolver for Family {
         Box::pin(async move { Ok(tokio::net::lookup_host(host).await?.find(|address| address.is_ipv6() == ipv6)) })
     }
 }
+
+/// How long a way that says nothing is waited for once the other one is known to be closed.
+const LONE_WAIT: Duration = Duration::from_secs(2);
 
 /// Bytes asked of the kernel for each direction of the UDP socket.
 const UDP_BUFFER: usize = 4 * 1_024 * 1_024;

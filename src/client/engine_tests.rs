@@ -5,7 +5,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use super::*;
 use crate::client::websocket::WebSocketLink;
 use crate::ids::{GameName, LobbyId, PlayerId, SeatId, SessionId, SessionTag};
-use crate::wire::{ResumeOutcome, ResumeToken, Seated, ServerMessage, put_ws_header};
+use crate::wire::{ResumeOutcome, ResumeToken, Seated, ServerMessage};
 
 /// An engine on a link in memory, and the server's end of it. No way leads back once the link is lost.
 fn connected(grace_ms: u32) -> (Engine, DuplexStream) {
@@ -28,11 +28,16 @@ fn connected(grace_ms: u32) -> (Engine, DuplexStream) {
 }
 
 async fn send(there: &mut DuplexStream, message: &ServerMessage) {
-    let message = codec::encode(message);
-    let mut frame = Vec::new();
-    put_ws_header(message.len(), &mut frame);
+    there.write_all(&frame(&codec::encode(message))).await.unwrap();
+}
+
+/// An unmasked binary frame, as servers send it.
+fn frame(message: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(message.len()).expect("a test sends less than 64 KiB in one frame");
+    let mut frame = vec![0x82, 126];
+    frame.extend(length.to_be_bytes());
     frame.extend(message);
-    there.write_all(&frame).await.unwrap();
+    frame
 }
 
 fn seated() -> ServerMessage {

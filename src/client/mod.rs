@@ -19,6 +19,7 @@ mod inputs;
 mod link;
 mod snapshot;
 mod target;
+mod tickets;
 mod trust;
 mod websocket;
 mod webtransport;
@@ -34,13 +35,14 @@ use crate::codec::{self, Encode};
 use crate::ids::{InputSeq, PlayerId};
 use crate::wire::{LobbyFilter, LobbySpec, Request};
 
-pub use connect::{Connector, TicketFunction, TicketSource, TransportChoice, connect};
+pub use connect::{Connector, TransportChoice, connect};
 pub use engine::Engine;
 pub use error::{Closed, ConnectError, InputError, Refused, RequestError};
 pub use event::{Arrival, Event, Stats};
 pub use link::Transport;
 pub use snapshot::SnapshotView;
 pub use target::{BadJoin, Join, Target};
+pub use tickets::{TicketFunction, TicketSource};
 pub use trust::Trust;
 
 /// A connected player. A task of its own keeps the link; events wait here until [`Self::next`] takes them.

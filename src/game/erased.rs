@@ -59,7 +59,7 @@ impl<G: Game> RunningGame for Erased<G> {
     }
 
     fn handle_input(&mut self, seat: SeatId, bytes: &[u8]) -> Result<(), DecodeError> {
-        self.0.input(seat, codec::decode(bytes)?);
+        self.0.input(seat, codec::decode_peer(bytes)?);
         Ok(())
     }
 

@@ -41,6 +41,15 @@ impl Registry {
         Ok(())
     }
 
+    /// The same games, all at another rate.
+    ///
+    /// # Errors
+    /// [`BadGame::TickRate`] unless it is 1 to 128 ticks per second.
+    pub fn with_tick_hz(self, tick_hz: u8) -> Result<Self, BadGame> {
+        let games = self.games.into_iter().map(|(name, kind)| Ok((name, kind.with_tick_hz(tick_hz)?)));
+        Ok(Self { games: games.collect::<Result<_, BadGame>>()? })
+    }
+
     /// Looks a game up.
     pub fn game(&self, name: &GameName) -> Option<&GameKind> {
         self.games.get(name)
@@ -166,7 +175,7 @@ type Created = Result<Box<dyn RunningGame>, CreateError>;
 fn read_settings<G: Game>(settings: &[u8]) -> Result<G::Settings, CreateError> {
     let settings = match settings {
         [] => G::Settings::default(),
-        bytes => codec::decode(bytes).map_err(|_| CreateError::Undecodable)?,
+        bytes => codec::decode_peer(bytes).map_err(|_| CreateError::Undecodable)?,
     };
     G::check(&settings)?;
     Ok(settings)

@@ -119,7 +119,7 @@ impl Turn<'_> {
             }
         };
         let id = id.filter(|id| self.state.lobbies.contains_key(id)).ok_or(JoinFault::NotFound)?;
-        let deadline = self.now + self.hub.0.limits.handshake;
+        let deadline = self.now + self.hub.0.reservation;
         let entry = self.state.lobbies.get_mut(&id).ok_or(JoinFault::NotFound)?;
         let allowed = grants.allows_game(&entry.lobby.settings().game)
             && grants.allows_lobby(id, entry.lobby.code())

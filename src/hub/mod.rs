@@ -46,6 +46,8 @@ pub struct Hub(Arc<Shared>);
 
 struct Shared {
     limits: Limits,
+    /// How long a place is held for somebody who has been admitted and is not here yet.
+    reservation: Duration,
     registry: Registry,
     metrics: Arc<Metrics>,
     clock: Clock,
@@ -96,7 +98,14 @@ struct Turn<'a> {
 
 impl Hub {
     /// An empty hub that seats players in the registered games.
-    pub fn new(limits: Limits, registry: Registry, metrics: Arc<Metrics>, clock: Clock, seed: [u8; 32]) -> Self {
+    pub fn new(
+        limits: Limits,
+        reservation: Duration,
+        registry: Registry,
+        metrics: Arc<Metrics>,
+        clock: Clock,
+        seed: [u8; 32],
+    ) -> Self {
         let state = State {
             players: HashMap::new(),
             resumes: HashMap::new(),
@@ -113,6 +122,7 @@ impl Hub {
         };
         Self(Arc::new(Shared {
             limits,
+            reservation,
             registry,
             metrics,
             clock,
@@ -228,7 +238,7 @@ impl Turn<'_> {
         if outlet.queue(encoded).is_err() {
             self.hub.0.metrics.queue_overflows.inc();
             self.cut(player, Code::SlowReader);
-        } else if !self.touched.iter().any(|known| Arc::ptr_eq(known, &outlet)) {
+        } else if !self.touched.last().is_some_and(|last| Arc::ptr_eq(last, &outlet)) {
             self.touched.push(outlet);
         }
     }

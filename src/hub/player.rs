@@ -72,7 +72,7 @@ pub struct Place {
 pub struct NoSuchPlace;
 
 impl Hub {
-    /// Holds a place for an arrival, for the time of a handshake.
+    /// Holds a place for an arrival that is on its way.
     ///
     /// # Errors
     /// [`JoinFault`] says why there is none.
@@ -132,11 +132,18 @@ impl Turn<'_> {
     fn arrive(&mut self, arrival: Arrival, lobby: Option<LobbyId>) {
         let Arrival { player, name, grants, role } = arrival;
         self.cut(&player, Code::Replaced);
-        if let Some(before) = self.state.players.get(&player)
-            && let Some(old) = before.lobby
-            && (Some(old) != lobby && lobby.is_some() || before.role != role)
-        {
+        let (before_lobby, before_role) = match self.state.players.get(&player) {
+            Some(before) => (before.lobby, before.role),
+            None => (None, role),
+        };
+        let moves = lobby.is_some() && before_lobby != lobby;
+        if before_lobby.is_some() && (moves || before_role != role) {
             self.leave_lobby(&player);
+            if before_lobby == lobby {
+                // The same lobby in another role: a place of that kind, if there is one; else it is refused at the link.
+                let arrival = Arrival { player: player.clone(), name: name.clone(), grants: Arc::clone(&grants), role };
+                let _ = lobby.map(|id| self.reserve(&arrival, &Target::Lobby(id)));
+            }
         }
         let old = self.state.players.remove(&player);
         if let Some(old) = &old {
@@ -265,8 +272,7 @@ impl Turn<'_> {
     }
 
     fn wait_for_link(&mut self, player: &PlayerId) {
-        let limits = &self.hub.0.limits;
-        let until = self.now + limits.grace.max(limits.handshake);
+        let until = self.now + self.hub.0.limits.grace.max(self.hub.0.reservation);
         let Some(presence) = self.state.players.get_mut(player) else { return };
         let old = presence.grace_ends.replace(until);
         self.set_timer(old, Some(until), Timer::Grace(player.clone()));

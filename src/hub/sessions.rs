@@ -146,7 +146,7 @@ impl Turn<'_> {
             session.run.detach(link.id.0);
             link.set_route(None, &self.hub.0.limits, self.now);
         }
-        if session.seats.is_empty() {
+        if session.seats.held() == 0 {
             session.run.stop();
         }
     }

@@ -129,6 +129,18 @@ pub async fn serve_metrics(
     }
 }
 
+/// Keeps the metric of the certificate's end in step with the certificate.
+pub async fn watch_expiry(store: CertificateStore, metrics: Arc<Metrics>, stop: CancellationToken) {
+    let mut current = store.subscribe();
+    loop {
+        metrics.certificate_expiry.set(i64::try_from(current.borrow_and_update().not_after()).unwrap_or(i64::MAX));
+        match stop.run_until_cancelled(current.changed()).await {
+            Some(Ok(())) => {}
+            _ => return,
+        }
+    }
+}
+
 /// Returns at SIGTERM or Ctrl-C; calls `reload` at SIGHUP.
 pub async fn wait_for_stop(reload: impl Fn()) {
     use tokio::signal::unix::{SignalKind, signal};

@@ -313,8 +313,12 @@ mod tests {
         }
 
         fn snapshot(&self) -> String {
-            assert!(!self.0.iter().any(|line| line.contains("PanicInSnapshot")), "asked to panic");
             self.0.join(", ")
+        }
+
+        fn write_snapshot(&self, out: &mut Vec<u8>) {
+            crate::codec::encode_into(&self.snapshot(), out);
+            assert!(!self.0.iter().any(|line| line.contains("PanicInSnapshot")), "asked to panic");
         }
     }
 

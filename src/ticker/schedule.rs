@@ -117,6 +117,8 @@ mod tests {
             assert_eq!((early.run, early.skipped), (0, 0));
             assert_eq!(schedule.advance(due).run, 1);
             assert_eq!(schedule.advance(due).run, 0, "and is run once");
+            schedule.next = n.saturating_sub(2);
+            assert_eq!(u64::from(schedule.advance(due).run), n.min(2) + 1, "nor a nanosecond late behind others");
         }
     }
 

@@ -4,3 +4,4 @@
 //! same file names inside: `listen` accepts, `link` is one live link. Must not know: lobbies, sessions, games.
 
 pub mod websocket;
+pub mod webtransport;

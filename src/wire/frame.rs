@@ -1,8 +1,10 @@
 //! How messages stand on the two transports: WebSocket frames, control-stream lengths, datagrams and their pieces.
 
+use std::sync::{Arc, OnceLock};
+
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use super::message::{ClientMessage, Inputs, ServerMessage};
+use super::message::{ClientMessage, Inputs, ServerMessage, Snapshot};
 use crate::codec::{self, DecodeError};
 use crate::ids::{InputSeq, SeatId, SessionTag, Tick};
 
@@ -61,7 +63,7 @@ impl<'a> Iterator for InputBatch<'a> {
 pub fn decode_client(bytes: &[u8]) -> Result<ClientFrame<'_>, DecodeError> {
     let (kind, rest) = codec::decode_prefix::<u32>(bytes)?;
     if kind != INPUTS_KIND {
-        return codec::decode(bytes).map(ClientFrame::Message);
+        return codec::decode_peer(bytes).map(ClientFrame::Message);
     }
     let (seen, rest) = codec::decode_prefix::<Tick>(rest)?;
     let (count, rest) = codec::decode_prefix::<u64>(rest)?;
@@ -92,6 +94,8 @@ pub struct SnapshotFrames {
     body_at: usize,
     tag: SessionTag,
     tick: Tick,
+    /// Built by the first WebTransport link that asks, shared by all others. `None` inside: too large for datagrams.
+    datagrams: Arc<OnceLock<Option<Box<[Bytes]>>>>,
 }
 
 impl SnapshotFrames {
@@ -116,7 +120,13 @@ impl SnapshotFrames {
         if let Some(room) = buffer.get_mut(start..WS_HEADROOM) {
             room.copy_from_slice(header);
         }
-        Self { body_at: header.len(), websocket: Bytes::from(buffer).slice(start..), tag, tick }
+        Self {
+            websocket: Bytes::from(buffer).slice(start..),
+            body_at: header.len(),
+            tag,
+            tick,
+            datagrams: Arc::default(),
+        }
     }
 
     /// The whole WebSocket frame.
@@ -127,6 +137,12 @@ impl SnapshotFrames {
     /// The message alone.
     pub fn body(&self) -> Bytes {
         self.websocket.slice(self.body_at..)
+    }
+
+    /// The QUIC datagrams that carry it to every link whose WebTransport session is the first request of its connection
+    /// (quarter stream id 0, RFC 9297 2.1): built once and shared. `None` as for [`Self::datagrams`].
+    pub fn shared_datagrams(&self) -> Option<&[Bytes]> {
+        self.datagrams.get_or_init(|| self.datagrams(&[0]).map(Vec::into_boxed_slice)).as_deref()
     }
 
     /// The payloads of the datagrams that carry it, each behind `prefix` (what the transport puts before a payload),
@@ -157,6 +173,13 @@ impl SnapshotFrames {
             piece.freeze()
         });
         Some(pieces.collect())
+    }
+}
+
+impl From<&Snapshot> for SnapshotFrames {
+    fn from(snapshot: &Snapshot) -> Self {
+        let Snapshot { tag, tick, time_us, applied, state } = snapshot;
+        Self::new(*tag, *tick, *time_us, applied.iter().copied(), state)
     }
 }
 
@@ -306,7 +329,6 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
     use super::*;
-    use crate::wire::Snapshot;
 
     fn snapshot(tag: u32, tick: u32, size: usize) -> SnapshotFrames {
         let state = vec![tick as u8; size];
@@ -397,8 +419,7 @@ mod tests {
                 applied: vec![(SeatId(0), InputSeq(1)), (SeatId(400), InputSeq(80_000))],
                 state: vec![7; length],
             };
-            let Snapshot { tag, tick, time_us, ref applied, ref state } = snapshot;
-            let frames = SnapshotFrames::new(tag, tick, time_us, applied.iter().copied(), state);
+            let frames = SnapshotFrames::from(&snapshot);
             let body = frames.body();
             assert_eq!(body, encode_server(&ServerMessage::Snapshot(snapshot.clone())));
             let mut room = [0; WS_HEADROOM];

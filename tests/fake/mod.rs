@@ -150,6 +150,11 @@ fn answer(
         let body = format!(r#"{{"algorithm":"sha-256","value":"{}"}}"#, STANDARD.encode(hash));
         return Response::new(Full::from(body));
     }
+    if request.uri().path() == "/dev/ticket" {
+        let sub = request.uri().query().and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("sub=")));
+        let body = format!(r#"{{"ticket":"ticket.for.{}","sub":"x","expires_at":1}}"#, sub.unwrap_or_default());
+        return Response::new(Full::from(body));
+    }
     assert_eq!(request.uri().path(), PLAY_PATH);
     if let Some((status, body)) = gate(attempt) {
         return Response::builder().status(status).body(Full::from(body)).unwrap();
@@ -171,10 +176,7 @@ fn answer(
         tokio::select! {
             () = async {
                 while let Some(Out::Control(message)) = outgoing.recv().await {
-                    let mut frame = Vec::new();
-                    put_ws_header(message.len(), &mut frame);
-                    frame.extend(message);
-                    if write.write_all(&frame).await.is_err() { break }
+                    if write.write_all(&frame(&message)).await.is_err() { break }
                 }
             } => {}
             () = async {
@@ -188,6 +190,15 @@ fn answer(
     let (mut parts, _) = response.into_parts();
     parts.headers.insert(SEC_WEBSOCKET_PROTOCOL, PROTOCOL.parse().unwrap());
     Response::from_parts(parts, Full::default())
+}
+
+/// An unmasked binary frame, as servers send it.
+fn frame(message: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(message.len()).expect("a test sends less than 64 KiB in one frame");
+    let mut frame = vec![0x82, 126];
+    frame.extend(length.to_be_bytes());
+    frame.extend(message);
+    frame
 }
 
 /// One masked binary frame; `None` at a close frame and at the end.
@@ -289,9 +300,8 @@ impl FakeLink {
 
     /// As the server does: in a datagram where there are any.
     pub async fn send_snapshot(&self, tick: u32, applied: u32, state: &[u8]) {
-        let applied = vec![(SeatId(2), InputSeq(applied))];
-        let snapshot = Snapshot { tag: TAG, tick: Tick(tick), time_us: 0, applied, state: state.to_vec() };
-        let frames = SnapshotFrames::new(snapshot);
+        let applied = [(SeatId(2), InputSeq(applied))];
+        let frames = SnapshotFrames::new(TAG, Tick(tick), 0, applied.into_iter(), state);
         let out = match frames.datagrams(&[]) {
             Some(datagrams) if self.transport == "webtransport" => Out::Datagrams(datagrams),
             _ => Out::Control(frames.body().to_vec()),

@@ -162,7 +162,7 @@ impl PlayArgs {
         redraw.reset();
         let end = self.seconds.map(|seconds| began + Duration::from_secs(seconds.into()));
         let mut interrupts = std::pin::pin!(tokio::signal::ctrl_c());
-        let mut recent = VecDeque::new();
+        let mut recent = VecDeque::from([(began, 0)]);
         let mut outcome = Ok(());
         loop {
             tokio::select! {
@@ -186,7 +186,7 @@ impl PlayArgs {
                     let text = match (self.json, screen) {
                         (true, _) => figures.json(),
                         (_, true) => figures.screen(&pilot),
-                        (_, false) => figures.line(),
+                        (_, false) => figures.log(&pilot),
                     };
                     if !put(&text) {
                         break;
@@ -206,13 +206,17 @@ impl PlayArgs {
 
     /// What to do about an error at the start.
     fn explain(&self, error: &ConnectError) -> PlayError {
-        let nobody = matches!(error, ConnectError::Unreachable { .. } | ConnectError::Timeout { .. })
-            || matches!(error, ConnectError::NoTicket(why) if why.contains("cannot reach"));
+        let nobody = match error {
+            ConnectError::Unreachable { .. } => true,
+            ConnectError::NoTicket(why) => why.contains("cannot reach"),
+            _ => false,
+        };
         if nobody && Target::parse(&self.url).is_ok_and(|target| target.is_loopback()) {
-            return PlayError(format!(
-                "no server answers at {}; start one with: muster serve --dev (from the sources: cargo run --release -- serve --dev)",
-                self.url
-            ));
+            let (url, serve) = (&self.url, "muster serve --dev (from the sources: cargo run --release -- serve --dev)");
+            return PlayError(format!("no server answers at {url}; start one with: {serve}"));
+        }
+        if matches!(error, ConnectError::Timeout { .. }) && self.transport == Some(TransportName::Webtransport) {
+            return PlayError(format!("{error}; over WebSocket it may work: leave --transport away"));
         }
         PlayError(error.to_string())
     }

@@ -108,13 +108,16 @@ impl Pilot {
             }
             Event::Resumed => self.note = "the link is back; nothing was missed".into(),
             Event::Restarted => self.note = "the link is back".into(),
-            Event::Reconnecting { attempt, cause, .. } => {
-                self.note = match cause {
-                    ConnectError::Refused(refused) => format!("attempt {attempt} to come back: {}", refused.slug),
-                    _ => format!("attempt {attempt} to come back: the link is lost"),
+            Event::Reconnecting { attempt, wait, cause } => {
+                let why = match cause {
+                    ConnectError::Refused(refused) => refused.slug.as_str(),
+                    ConnectError::NoTicket(_) => "no ticket to be had",
+                    _ => "the link is lost",
                 };
+                self.note = format!("{why}; attempt {attempt} to come back in {:.1} s", wait.as_secs_f64());
             }
-            Event::Replied { outcome: Err(error), .. } => self.note = error.to_string(),
+            // Ready comes too late where the session has begun meanwhile: no news.
+            Event::Replied { outcome: Err(error), .. } if self.seated.is_none() => self.note = error.to_string(),
             Event::Replied { .. } | Event::List(_) | Event::Closed(_) => {}
         }
     }

@@ -67,6 +67,15 @@ impl Figures {
         )
     }
 
+    /// [`Self::line`], and why the link is down if it is.
+    pub(super) fn log(&self, pilot: &Pilot) -> String {
+        let mut text = self.line();
+        if pilot.stats().transport.is_none() {
+            text += &format!("  {}\n", plain(&pilot.note));
+        }
+        text
+    }
+
     /// The whole screen: the cursor goes home, each line clears its rest, and the end what is below.
     pub(super) fn screen(&self, pilot: &Pilot) -> String {
         let text = format!("{}{}", self.line(), self.body(pilot));

@@ -309,7 +309,7 @@ mod tests {
                 if reader.handle_bytes(&mut chunk.clone(), |_| Ok(())).is_err() {
                     break;
                 }
-                prop_assert!(reader.partial.len() <= 64 + 14);
+                prop_assert!(reader.partial.len() <= 125 + 14, "the longest control frame and its header");
             }
         }
     }

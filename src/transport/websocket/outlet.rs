@@ -226,7 +226,12 @@ impl Outlet for WebSocketOutlet {
         if state.phase != Phase::Open {
             return Ok(());
         }
-        state.backlog.push_reliable(message_frame(message), self.bound)
+        let frame = message_frame(message);
+        state.backlog.push_reliable(frame.clone(), self.bound).or_else(|QueueFull| {
+            // Full of what nobody has flushed yet, perhaps: several long messages at once are no slow reader.
+            self.write(&mut state);
+            state.backlog.push_reliable(frame, self.bound)
+        })
     }
 
     fn flush(&self) {
@@ -241,7 +246,7 @@ impl Outlet for WebSocketOutlet {
         }
         state.phase = Phase::Closing;
         let last = [message_frame(goodbye), close_frame(code)].concat();
-        // The bound is for what a slow peer may pile up, not for the last word.
+        // Never full: the bound is for what a slow peer may pile up, not for the last word.
         let _ = state.backlog.push_reliable(last.into(), usize::MAX);
         self.write(&mut state);
         state.wake();
