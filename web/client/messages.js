@@ -117,7 +117,7 @@ export class Deframer {
 }
 
 /** The longest message a server sends. */
-const LONGEST = 256 * 1024;
+const LONGEST = 1024 * 1024;
 
 /** Puts snapshots together that came in several datagrams: those of the newest tick only. */
 export class Pieces {

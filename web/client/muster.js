@@ -618,6 +618,7 @@ export class Muster {
       const { code, reason, retryAfterMs } = message;
       throw new MusterError(code, reason, { retryAfter: retryAfterMs });
     }
+    if (message?.kind === 'Snapshot' && !welcomed) return; // a datagram that overtook the Welcome
     if ((message?.kind === 'Welcome') === welcomed) throw new DecodeError('Welcome comes first, and once');
     if (message?.kind === 'Welcome') return message;
     if (numbered) this.#received++;

@@ -431,6 +431,19 @@ describe('inputs and snapshots', () => {
     await muster.close();
   });
 
+  test('a snapshot may overtake the Welcome: it is dropped', async () => {
+    const server = new FakeServer();
+    server.onLink = (link) => {
+      link.sendDatagram(snapshot(1));
+      setTimeout(() => link.send(welcome({ outcome: 'Arrived' }), seated()), 20);
+    };
+    const muster = await connect(URL_, server.options({ transport: 'webtransport' }));
+    await settle();
+    assert.equal(muster.snapshot, null);
+    assert.equal(muster.seated?.tag, 1);
+    await muster.close();
+  });
+
   test('who listens right after connect misses nothing', async () => {
     const server = new FakeServer();
     server.onLink = (link) => link.send(welcome(), seated(), { kind: 'Chat', player: 'bob', name: 'Bob', text: 'hi' });
