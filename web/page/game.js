@@ -135,6 +135,7 @@ export class ArenaGame {
     if (this.#seat !== null) this.#step(began);
     if (this.#newest) this.#draw(this.#newest, began, at);
     if (began - this.#toldAt > 250) this.#tell(began);
+    this.#mark();
     this.#cost += (performance.now() - began - this.#cost) / Math.min(++this.#frames, 120);
   }
 
@@ -165,9 +166,16 @@ export class ArenaGame {
     }
     const ghost = find('overlay', HTMLDetailsElement).open ? (this.#body(newest) ?? null) : null;
     this.#painter.draw(this.#field, newest.pickups, shown, { name: this.#name, ghost, time: at });
-    const own = shown.find((player) => player.own);
-    if (own) document.body.dataset.place = `${Math.round(own.x)},${Math.round(own.y)}`;
     if (!performance.getEntriesByName('muster:drawn').length) performance.mark('muster:drawn');
+  }
+
+  /** What the page shows, for those who look at the page from outside, such as tests. */
+  #mark() {
+    const { dataset } = document.body;
+    const place = (/** @type {Shown | undefined} */ player) => (player ? `${Math.round(player.x)},${Math.round(player.y)}` : '');
+    dataset.place = place(this.#shown.find(({ own }) => own));
+    dataset.others = place(this.#shown.find(({ own }) => !own));
+    dataset.bodies = String(this.#shown.length);
   }
 
   /** The numbers and the score, four times a second. @param {number} now */

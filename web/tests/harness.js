@@ -13,7 +13,7 @@ import { chromium } from 'playwright-core';
 export const ARTEFACTS = fileURLToPath(new URL('../artefacts/', import.meta.url));
 mkdirSync(ARTEFACTS, { recursive: true });
 
-const BIN = process.env.MUSTER_BIN ?? fileURLToPath(new URL('../../target/debug/muster', import.meta.url));
+export const BIN = process.env.MUSTER_BIN ?? fileURLToPath(new URL('../../target/debug/muster', import.meta.url));
 
 /** @returns {Promise<number>} */
 export async function freePort() {
