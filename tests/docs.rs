@@ -216,7 +216,8 @@ fn outside_code(text: &str) -> String {
 
 /// Every page that people read.
 fn pages() -> Vec<String> {
-    let all = files_under("docs").into_iter().chain(files_under("certs")).chain(files_under("examples"));
+    let folders = ["docs", "certs", "examples", "web", "loadtest"];
+    let all = folders.into_iter().flat_map(files_under);
     let mut pages: Vec<String> = all.filter(|file| file.ends_with(".md")).collect();
     pages.extend(["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"].map(String::from));
     pages
@@ -228,7 +229,7 @@ fn files_under(folder: &str) -> Vec<String> {
         for entry in std::fs::read_dir(root().join(&folder)).unwrap() {
             let path = folder.join(entry.unwrap().file_name());
             if root().join(&path).is_dir() {
-                if !path.ends_with("node_modules") {
+                if !path.ends_with("node_modules") && !path.ends_with("target") {
                     open.push(path);
                 }
             } else if path.extension().is_some_and(|end| end == "md" || end == "rs") {
