@@ -187,9 +187,10 @@ fn words_with_prefix(text: &str, prefix: &str) -> BTreeSet<String> {
     words.filter(|word| word.len() > prefix.len() && !word.ends_with('_')).collect()
 }
 
-/// The fenced blocks with their language.
+/// The fenced blocks: language, then text.
 fn fenced(text: &str) -> Vec<(String, String)> {
-    let (mut blocks, mut open): (Vec<(String, String)>, Option<(String, String)>) = (Vec::new(), None);
+    let mut blocks = Vec::new();
+    let mut open: Option<(String, String)> = None;
     for line in text.lines() {
         match (line.trim_start().strip_prefix("```"), &mut open) {
             (Some(language), None) => open = Some((language.trim().to_owned(), String::new())),
