@@ -63,8 +63,6 @@ cargo test --workspace --locked --no-fail-fast
 
 section "The binaries that the next tests run"
 cargo build --workspace --locked --bins --examples
-# Handed to each script by itself: muster refuses variables of its prefix that it does not know, so a script that starts
-# it must not pass MUSTER_BIN on.
 muster=$target/debug/muster
 
 section "The commands of the README, in two processes"

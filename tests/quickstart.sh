@@ -4,8 +4,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 muster=${MUSTER_BIN:-${CARGO_TARGET_DIR:-$PWD/target}/debug/muster}
-# muster takes every variable of its prefix for a setting, and refuses what it does not know.
-unset MUSTER_BIN
 work=$(mktemp -d)
 server=
 finish() {
