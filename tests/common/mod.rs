@@ -542,6 +542,10 @@ impl Peer {
             (Link::Wt(_), Code::Left) => 0,
             _ => code.number(),
         };
+        if let Link::Wt(peer) = &mut self.link {
+            // Having read why, a client goes; the server need not wait for it.
+            let _ = peer.send.finish().await;
+        }
         soon("a close", async {
             loop {
                 match self.next().await {
