@@ -551,6 +551,7 @@ impl Peer {
                 match self.next().await {
                     Heard::Message(ServerMessage::Snapshot(_)) if self.transport() == Transport::WebTransport => {}
                     Heard::Message(message) => panic!("{message:?} after the Goodbye"),
+                    Heard::End(None) if matches!(&self.link, Link::Wt(peer) if peer.page) => return,
                     Heard::End(end) => return assert_eq!(end, Some(number)),
                 }
             }
@@ -560,15 +561,7 @@ impl Peer {
 
     /// Cuts the link as a failing network would.
     pub fn cut(self) -> Memory {
-        let memory = Memory {
-            point: self.resume_point(),
-            last_request: self.last_request,
-            seated: self.seated.clone(),
-            last_seq: self.last_seq,
-            newest: self.newest,
-        };
-        drop(self);
-        memory
+        Memory::of(&self)
     }
 }
 
@@ -580,6 +573,18 @@ pub struct Memory {
     pub seated: Option<Seated>,
     pub last_seq: u32,
     newest: Option<(SessionTag, Tick)>,
+}
+
+impl Memory {
+    pub fn of(peer: &Peer) -> Self {
+        Self {
+            point: peer.resume_point(),
+            last_request: peer.last_request,
+            seated: peer.seated.clone(),
+            last_seq: peer.last_seq,
+            newest: peer.newest,
+        }
+    }
 }
 
 impl World {
