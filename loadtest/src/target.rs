@@ -82,7 +82,8 @@ impl Target {
         let certificate = target.is_loopback().then(|| certificate_hash(address)).flatten();
         let mint = match &options.key {
             Some(path) => {
-                let text = std::fs::read_to_string(path).map_err(|error| Fault::local(path.display().to_string(), error))?;
+                let text =
+                    std::fs::read_to_string(path).map_err(|error| Fault::local(path.display().to_string(), error))?;
                 Mint::from_text(&text)?
             }
             None => Mint::from_dev_server(address, players)?,

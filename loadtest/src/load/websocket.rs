@@ -541,7 +541,9 @@ impl Crowd<'_> {
                 }
             }
             // Some stay for half of it and some for one and a half: by their numbers, so that a run can be repeated.
-            Behaviour::Churn(stay) => player.leave_at = now + stay / 2 + player.number.wrapping_mul(7_919) % stay.max(1),
+            Behaviour::Churn(stay) => {
+                player.leave_at = now + stay / 2 + player.number.wrapping_mul(7_919) % stay.max(1)
+            }
             _ => {}
         }
     }

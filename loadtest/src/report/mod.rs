@@ -102,7 +102,8 @@ impl Report {
 
 impl Medians {
     fn of(subject: &'static str, rounds: &[&Figures]) -> Self {
-        let over = |value: &dyn Fn(&Figures) -> Option<f64>| median(rounds.iter().filter_map(|one| value(one)).collect());
+        let over =
+            |value: &dyn Fn(&Figures) -> Option<f64>| median(rounds.iter().filter_map(|one| value(one)).collect());
         Self {
             subject,
             rounds: rounds.len(),
