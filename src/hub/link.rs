@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::Hub;
 use crate::ids::{PlayerId, SeatId};
 use crate::limits::{Limits, TokenBucket};
-use crate::metrics::InputDrop;
+use crate::metrics::{InputDrop, Metrics};
 use crate::outbox::Outlet;
 use crate::ticker::SessionRun;
 use crate::wire::{ClientFrame, ClientMessage, Code, InputBatch, ServerMessage, decode_client, encode_server};
@@ -36,6 +37,7 @@ struct Inbound {
     /// An input before the first seat is out of order; one after the last is only late.
     was_seated: bool,
     messages: TokenBucket,
+    /// Its clock is the session's: a second stands for a tick, so that an input asks no other clock.
     inputs: TokenBucket,
     over: Option<Strain>,
 }
@@ -74,13 +76,27 @@ impl Link {
     }
 
     /// Leads inputs to a seat, or nowhere.
-    pub fn set_route(&self, route: Option<Route>, limits: &Limits, now: Duration) {
+    pub fn set_route(&self, route: Option<Route>, limits: &Limits) {
         let mut inbound = self.inbound.lock();
         if let Some(route) = &route {
             inbound.was_seated = true;
-            inbound.inputs = TokenBucket::full(input_burst(limits, route.run.hz()), now);
+            inbound.inputs = TokenBucket::full(input_burst(limits, route.run.hz()), route.run.game_time());
         }
         inbound.route = route;
+    }
+
+    /// Counts the link's end under the first code that anybody closes it with.
+    pub fn count_close(&self, code: Code, metrics: &Metrics) {
+        if !self.closing.swap(true, Ordering::Relaxed) {
+            metrics.closes.of(code).inc();
+            tracing::debug!(player = %self.player, code = code.number(), slug = code.slug(), "closing a link");
+        }
+    }
+
+    /// Closes the link from the hub's side.
+    pub fn close(&self, code: Code, goodbye: &Bytes, metrics: &Metrics) {
+        self.count_close(code, metrics);
+        self.outlet.close(code, goodbye);
     }
 }
 
@@ -118,10 +134,7 @@ impl Attached {
 
     /// Records that the link's own transport closes it, with this code.
     pub fn closing(&self, code: Code) {
-        if !self.link.closing.swap(true, Ordering::Relaxed) {
-            self.hub.metrics().closes.of(code).inc();
-            tracing::debug!(player = %self.link.player, code = code.number(), slug = code.slug(), "closing a link");
-        }
+        self.link.count_close(code, self.hub.metrics());
     }
 
     fn handle_inputs(&self, batch: InputBatch<'_>) -> Result<(), Code> {
@@ -131,10 +144,10 @@ impl Attached {
         let Some(Route { run, seat }) = route else {
             return if *was_seated { Ok(()) } else { Err(Code::Malformed) };
         };
-        let now = self.hub.clock().now();
-        let rate = limits.inputs_per_tick * u32::from(run.hz());
-        let fits = inputs.take(rate, input_burst(limits, run.hz()), now);
-        hold_to_rate(over, fits, now, limits.flood_grace)?;
+        let fits = inputs.take(limits.inputs_per_tick, input_burst(limits, run.hz()), run.game_time());
+        if !fits || over.is_some() {
+            hold_to_rate(over, fits, self.hub.clock().now(), limits.flood_grace)?;
+        }
         if fits {
             run.push_inputs(*seat, batch);
         } else {
@@ -160,7 +173,7 @@ impl Attached {
             ClientMessage::Ping { .. } if !fits => Ok(()),
             ClientMessage::Ping { nonce, received } => {
                 if self.link.received.swap(received, Ordering::Relaxed) != received {
-                    self.hub.acknowledge(player, received);
+                    self.hub.acknowledge(player, *id, received);
                 }
                 let server_time_us = self.hub.clock().now().as_micros() as u64;
                 let pong = encode_server(&ServerMessage::Pong { nonce, server_time_us });
@@ -190,8 +203,11 @@ impl Drop for Attached {
 }
 
 impl Hub {
-    fn acknowledge(&self, player: &PlayerId, received: u64) {
-        if let Some(presence) = self.0.state.lock().players.get_mut(player) {
+    /// Forgets what the player has received. The count of a link that was replaced may be of an earlier arrival.
+    fn acknowledge(&self, player: &PlayerId, link: LinkId, received: u64) {
+        if let Some(presence) = self.0.state.lock().players.get_mut(player)
+            && presence.link.as_ref().is_some_and(|current| current.id == link)
+        {
             presence.log.acknowledge(received);
         }
     }
@@ -208,7 +224,7 @@ impl Hub {
 
     fn link_lost(&self, link: &Arc<Link>) {
         self.turn(|turn| turn.handle_link_lost(&link.player, link.id));
-        link.set_route(None, &self.0.limits, Duration::ZERO);
+        link.set_route(None, &self.0.limits);
         self.0.links.fetch_sub(1, Ordering::Relaxed);
         self.0.metrics.links.of(link.outlet.transport()).dec();
     }

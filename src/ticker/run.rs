@@ -3,6 +3,7 @@
 //! Owns: the session's mailbox and audience, and the task that ticks. Must not know: lobbies, players, transports.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -21,6 +22,8 @@ pub struct SessionRun {
     id: SessionId,
     tag: SessionTag,
     hz: u8,
+    /// The tick that is under way or passed last.
+    tick: AtomicU32,
     inbox: Mutex<Inbox>,
     stop: CancellationToken,
     metrics: Arc<Metrics>,
@@ -52,7 +55,7 @@ impl SessionRun {
     /// A session with so many seats, before its first tick.
     pub fn new(id: SessionId, tag: SessionTag, hz: u8, seats: u16, metrics: Arc<Metrics>) -> Self {
         let inbox = Inbox { mailbox: Mailbox::new(seats), changes: Vec::new() };
-        Self { id, tag, hz, inbox: Mutex::new(inbox), stop: CancellationToken::new(), metrics }
+        Self { id, tag, hz, tick: AtomicU32::new(0), inbox: Mutex::new(inbox), stop: CancellationToken::new(), metrics }
     }
 
     /// The session.
@@ -68,6 +71,11 @@ impl SessionRun {
     /// Ticks per second.
     pub fn hz(&self) -> u8 {
         self.hz
+    }
+
+    /// The session's own time, in which every tick takes a second.
+    pub fn game_time(&self) -> Duration {
+        Duration::from_secs(self.tick.load(Ordering::Relaxed).into())
     }
 
     /// Takes a link's inputs into the next tick. Repeated ones are known by their number.
@@ -130,6 +138,7 @@ impl SessionRun {
             self.metrics.ticks.inc_by(u64::from(plan.run));
             self.metrics.ticks_skipped.inc_by(plan.skipped);
             for left in (0..plan.run).rev() {
+                self.tick.fetch_add(1, Ordering::Relaxed);
                 self.take(&mut batch, &mut audience);
                 let stepped = match simulation.run_tick(&batch) {
                     Ok(stepped) => stepped,

@@ -543,11 +543,16 @@ impl Peer {
             (Link::Wt(_), Code::Left) => 0,
             _ => code.number(),
         };
+        if let Link::Wt(peer) = &mut self.link {
+            // Having read why, a client goes; the server need not wait for it.
+            let _ = peer.send.finish().await;
+        }
         soon("a close", async {
             loop {
                 match self.next().await {
                     Heard::Message(ServerMessage::Snapshot(_)) if self.transport() == Transport::WebTransport => {}
                     Heard::Message(message) => panic!("{message:?} after the Goodbye"),
+                    Heard::End(None) if matches!(&self.link, Link::Wt(peer) if peer.page) => return,
                     Heard::End(end) => return assert_eq!(end, Some(number)),
                 }
             }
@@ -557,15 +562,7 @@ impl Peer {
 
     /// Cuts the link as a failing network would.
     pub fn cut(self) -> Memory {
-        let memory = Memory {
-            point: self.resume_point(),
-            last_request: self.last_request,
-            seated: self.seated.clone(),
-            last_seq: self.last_seq,
-            newest: self.newest,
-        };
-        drop(self);
-        memory
+        Memory::of(&self)
     }
 }
 
@@ -577,6 +574,18 @@ pub struct Memory {
     pub seated: Option<Seated>,
     pub last_seq: u32,
     newest: Option<(SessionTag, Tick)>,
+}
+
+impl Memory {
+    pub fn of(peer: &Peer) -> Self {
+        Self {
+            point: peer.resume_point(),
+            last_request: peer.last_request,
+            seated: peer.seated.clone(),
+            last_seq: peer.last_seq,
+            newest: peer.newest,
+        }
+    }
 }
 
 impl World {

@@ -154,6 +154,18 @@ impl WsPeer {
         }
     }
 
+    /// The next message, while the server's pings stay without answer.
+    pub async fn message_without_pongs(&mut self) -> Vec<u8> {
+        loop {
+            match self.take_frame() {
+                Some((0x82, payload)) => return payload,
+                Some((0x89, _)) => {}
+                Some((other, _)) => panic!("{other:#x}"),
+                None => assert_ne!(self.stream.read_buf(&mut self.buffer).await.unwrap(), 0, "no message"),
+            }
+        }
+    }
+
     /// Behind a Close comes nothing but the end of the connection.
     async fn ended(&mut self) {
         let rest = soon("the end of the connection", self.stream.read_buf(&mut self.buffer)).await;

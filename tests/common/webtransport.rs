@@ -20,6 +20,8 @@ pub struct WtPeer {
     assembler: Assembler,
     /// The control stream is at its end.
     quiet: bool,
+    /// Opened as a page does: the close code comes in a capsule, which wtransport takes for an end without a code.
+    pub page: bool,
     _endpoint: Endpoint<Client>,
 }
 
@@ -57,7 +59,7 @@ impl WtPeer {
         let endpoint = endpoint(hash);
         let target = format!("/v1/play{}", opening.query(true));
         match connect(&endpoint, address, &target, &headers).await {
-            Ok(link) => Ok(Self::over(endpoint, link).await),
+            Ok(link) => Ok(Self { page: opening.origin.is_some(), ..Self::over(endpoint, link).await }),
             // wtransport does not tell the status.
             Err(ConnectingError::SessionRejected) => Err(403),
             Err(other) => panic!("no WebTransport session: {other}"),
@@ -67,7 +69,16 @@ impl WtPeer {
     pub async fn over(endpoint: Endpoint<Client>, link: Connection) -> Self {
         let (send, recv) = soon("a control stream", async { link.open_bi().await.unwrap().await.unwrap() }).await;
         let reader = ControlReader::new(1 << 24);
-        Self { link, send, recv, reader, assembler: Assembler::default(), quiet: false, _endpoint: endpoint }
+        Self {
+            link,
+            send,
+            recv,
+            reader,
+            assembler: Assembler::default(),
+            quiet: false,
+            page: false,
+            _endpoint: endpoint,
+        }
     }
 
     /// Any bytes on the control stream. A server that has stopped it already is no fault here.
