@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code)]
 
 pub mod games;
+pub mod process;
 pub mod websocket;
 pub mod webtransport;
 
