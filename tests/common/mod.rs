@@ -79,7 +79,19 @@ impl World {
     }
 
     pub async fn with(change: impl Fn(&mut Settings)) -> Self {
+        Self::with_files(|_| {}, change).await
+    }
+
+    /// The directory of the server's files.
+    pub fn directory(&self) -> &std::path::Path {
+        &self.directory
+    }
+
+    /// As [`Self::with`], with more files in the directory where the keys are.
+    pub async fn with_files(files: impl Fn(&std::path::Path), change: impl Fn(&mut Settings)) -> Self {
+        muster::ticket::install_crypto();
         let directory = scratch();
+        files(&directory);
         let key = generate_key(Algorithm::EdDsa).unwrap();
         let keys = directory.join("keys.json");
         std::fs::write(&keys, key.public.unwrap()).unwrap();

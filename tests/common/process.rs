@@ -54,8 +54,7 @@ impl Process {
             let mut command = Command::new(env!("CARGO_BIN_EXE_muster"));
             command.current_dir(&directory).env_clear().args(["serve", "--listen=127.0.0.1:0", "--keys=keys.json"]);
             command.args(["--tls-cert=cert.pem", "--tls-key=key.pem"]).args(flags);
-            let mut child =
-                command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+            let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
             let output = Arc::new(Mutex::new(Vec::new()));
             let readers = vec![
                 tokio::spawn(collect(child.stdout.take().unwrap(), Arc::clone(&output))),
