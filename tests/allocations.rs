@@ -165,6 +165,6 @@ fn allocations_of_100_ticks(players: usize) -> u64 {
 fn forty_players_over_websocket_cost_no_more_allocations_than_ten() {
     let (ten, forty) = (allocations_of_100_ticks(10), allocations_of_100_ticks(40));
     // One for each player and tick would be 3,000 more. Timers of the node that happen to fire are not the players'.
-    assert!(forty.saturating_sub(ten) < 100, "{ten} for ten players, {forty} for forty");
+    assert!(forty.saturating_sub(ten) < 300, "{ten} for ten players, {forty} for forty");
     assert!(ten < 100 * 12, "{ten} in 100 ticks of one session");
 }

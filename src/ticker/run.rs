@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::schedule::Schedule;
 use crate::clock::Clock;
-use crate::ids::{InputSeq, SeatId, SessionId, SessionTag};
+use crate::ids::{SeatId, SessionId, SessionTag};
 use crate::metrics::{InputDrop, Metrics};
 use crate::outbox::{Offered, Outlet, Transport};
 use crate::session::{Batch, Halted, InputOutcome, Mailbox, Simulation};
@@ -117,7 +117,7 @@ impl SessionRun {
         let mut schedule = Schedule::new(self.hz, start);
         let mut audience: Vec<(u64, Arc<dyn Outlet>)> = Vec::new();
         let mut batch = Batch::default();
-        let mut state = Vec::new();
+        let (mut state, mut applied) = (Vec::new(), Vec::new());
         loop {
             let due = clock.instant(schedule.next_due());
             tokio::select! {
@@ -142,7 +142,14 @@ impl SessionRun {
                     if let Err(halted) = simulation.write_state(&mut state) {
                         return crashed(halted);
                     }
-                    self.broadcast(&simulation, plan.due, &state, &audience);
+                    applied.clear();
+                    applied.extend(simulation.applied());
+                    let time_us = plan.due.as_micros() as u64;
+                    let newest = applied.iter().copied();
+                    self.broadcast(
+                        &SnapshotFrames::new(self.tag, simulation.tick(), time_us, newest, &state),
+                        &audience,
+                    );
                 }
                 if let Some(result) = stepped.ended {
                     return Outcome::Finished(result);
@@ -163,14 +170,11 @@ impl SessionRun {
     }
 
     /// One frame, built once, straight to the socket of every link that has nothing waiting.
-    fn broadcast(&self, simulation: &Simulation, due: Duration, state: &[u8], audience: &[(u64, Arc<dyn Outlet>)]) {
-        let applied: Vec<(SeatId, InputSeq)> = simulation.applied().collect();
-        let time_us = due.as_micros() as u64;
-        let frames = SnapshotFrames::new(self.tag, simulation.tick(), time_us, applied.into_iter(), state);
+    fn broadcast(&self, frames: &SnapshotFrames, audience: &[(u64, Arc<dyn Outlet>)]) {
         let mut counts = [Counts::default(); Transport::ALL.len()];
         for (_, outlet) in audience {
             let count = &mut counts[outlet.transport() as usize];
-            match outlet.offer_snapshot(&frames) {
+            match outlet.offer_snapshot(frames) {
                 Offered::Sent | Offered::Waiting => count.sent += 1,
                 Offered::Replaced => count.replaced += 1,
                 Offered::Closed => {}
