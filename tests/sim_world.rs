@@ -32,7 +32,7 @@ use rand::{Rng, RngExt, SeedableRng};
 use serde_json::Map;
 use tokio_util::sync::CancellationToken;
 
-const SEEDS: u64 = 250;
+const SEEDS: u64 = 200;
 const PLAYERS: usize = 7;
 const STEPS: usize = 250;
 
@@ -93,8 +93,10 @@ impl Told {
 #[derive(Default)]
 struct Truth {
     told: Told,
-    /// The newest input that anybody has sent for a seat.
-    sent: HashMap<(SessionTag, SeatId), InputSeq>,
+    /// The newest input that each player has sent.
+    sent: HashMap<PlayerId, InputSeq>,
+    /// Who has ever held a seat.
+    holders: HashMap<(SessionTag, SeatId), HashSet<PlayerId>>,
     /// Tickets that opened a place.
     accepted: HashSet<String>,
     lobbies: Vec<LobbyId>,
@@ -147,8 +149,7 @@ fn node(signer: &Signer, random: &mut StdRng) -> Node {
     let hub = Hub::new(limits, reservation, games, Arc::clone(&metrics), clock, seed);
     let verifier = Verifier::new(signer.ring().unwrap(), TicketPolicy::default());
     let directory = Arc::new(Embedded::new(10_000));
-    let admission =
-        Admission::new(hub.clone(), verifier, directory, &TicketSettings::default(), OriginPolicy::Dev);
+    let admission = Admission::new(hub.clone(), verifier, directory, &TicketSettings::default(), OriginPolicy::Dev);
     let stop = CancellationToken::new();
     tokio::spawn(hub.clone().run(stop.clone()));
     Node { hub, admission, metrics, clock, stop }
@@ -256,7 +257,9 @@ impl Actor {
                 truth.told.refused += 1;
                 match (resume.is_some(), refused.code) {
                     (true, Code::BadTicket) => self.point = None,
-                    (false, Code::TicketUsed) => assert!(truth.accepted.contains(&self.ticket) || refused.reason != "ticket-used"),
+                    (false, Code::TicketUsed) => {
+                        assert!(truth.accepted.contains(&self.ticket) || refused.reason != "ticket-used")
+                    }
                     (false, Code::NotFound | Code::LobbyFull | Code::LobbyClosed | Code::Kicked) => {}
                     other => panic!("refused with {other:?}"),
                 }
@@ -342,21 +345,21 @@ impl Actor {
 
     /// Inputs go as datagrams: the last few each time, some lost, some doubled, some late.
     fn input(&mut self, node: &Node, truth: &mut Truth, random: &mut StdRng) {
-        let Some(Seated { tag, seat: Some(seat), .. }) = self.seated else { return };
+        let Some(Seated { tag, seat: Some(_), .. }) = self.seated else { return };
         self.seq += 1;
         let kind = match random.random_range(0..400) {
             0 => BOMB,
             1..4 => END,
             _ => 1,
         };
-        let sent = truth.sent.entry((tag, seat)).or_default();
+        let sent = truth.sent.entry(self.id.clone()).or_default();
         *sent = (*sent).max(InputSeq(self.seq));
         let first = self.seq.saturating_sub(random.random_range(0..3)).max(1);
-        let inputs = (first..=self.seq).map(|seq| {
-            Input { seq: InputSeq(seq), data: vec![if seq == self.seq { kind } else { 1 }] }
-        });
+        let inputs = (first..=self.seq)
+            .map(|seq| Input { seq: InputSeq(seq), data: vec![if seq == self.seq { kind } else { 1 }] });
         let mut bytes = Vec::new();
-        encode_inputs(&Inputs { seen: Tick(0), inputs: inputs.collect() }, &mut bytes);
+        let seen = self.newest.filter(|(of, _)| *of == tag).map_or(Tick(0), |(_, tick)| tick);
+        encode_inputs(&Inputs { seen, inputs: inputs.collect() }, &mut bytes);
         for _ in 0..[1, 1, 1, 0, 2][random.random_range(0..5)] {
             let delay = Duration::from_millis(random.random_range(0..150));
             self.flying.push((node.clock.now() + delay, bytes.clone()));
@@ -412,13 +415,17 @@ impl Actor {
                 ServerMessage::Seated(seated) => {
                     assert_eq!(self.lobby, Some(seated.lobby), "seated in the lobby it is in");
                     if let Some(seat) = seated.seat {
-                        let sent = truth.sent.get(&(seated.tag, seat)).copied().unwrap_or_default();
-                        assert!(seated.last_input <= sent, "inputs that nobody sent");
+                        let sent = truth.sent.get(&self.id).copied().unwrap_or_default();
+                        assert!(seated.last_input <= sent, "inputs that it never sent");
+                        truth.holders.entry((seated.tag, seat)).or_default().insert(self.id.clone());
                     }
                     self.seq = seated.last_input.0;
                     self.seated = Some(seated);
                 }
                 ServerMessage::Roster(roster) => {
+                    for held in &roster.seats {
+                        truth.holders.entry((roster.tag, held.seat)).or_default().insert(held.player.clone());
+                    }
                     let seats: HashSet<_> = roster.seats.iter().map(|seat| seat.seat).collect();
                     let players: HashSet<_> = roster.seats.iter().map(|seat| &seat.player).collect();
                     assert_eq!((seats.len(), players.len()), (roster.seats.len(), roster.seats.len()), "{roster:?}");
@@ -453,7 +460,9 @@ impl Actor {
         assert_eq!(seats.len(), snapshot.applied.len(), "one entry for a seat");
         for (seat, applied) in &snapshot.applied {
             truth.told.applied += 1;
-            let sent = truth.sent.get(&(snapshot.tag, *seat)).copied().unwrap_or_default();
+            // Somebody may have sat down whom nobody has been told of yet.
+            let Some(holders) = truth.holders.get(&(snapshot.tag, *seat)) else { continue };
+            let sent = holders.iter().filter_map(|holder| truth.sent.get(holder)).max().copied().unwrap_or_default();
             assert!(*applied <= sent, "seat {seat}: {applied} applied, {sent} sent");
         }
     }

@@ -163,7 +163,7 @@ impl Turn<'_> {
             grace_ends: None,
             lobby: old.as_ref().and_then(|old| old.lobby),
             seat: old.as_ref().and_then(|old| old.seat),
-            was_seated: false,
+            was_seated: old.as_ref().is_some_and(|old| old.seat.is_some()),
             log: ReliableLog::default(),
             last_request: 0,
             resume: None,

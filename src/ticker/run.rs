@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::schedule::Schedule;
 use crate::clock::Clock;
-use crate::ids::{SeatId, SessionId, SessionTag};
+use crate::ids::{SeatId, SessionId, SessionTag, Tick};
 use crate::metrics::{InputDrop, Metrics};
 use crate::outbox::{Offered, Outlet, Transport};
 use crate::session::{Batch, Halted, InputOutcome, Mailbox, Simulation};
@@ -28,6 +28,8 @@ pub struct SessionRun {
 
 struct Inbox {
     mailbox: Mailbox,
+    /// The newest tick of which anybody can have seen a snapshot.
+    tick: Tick,
     changes: Vec<Change>,
 }
 
@@ -51,7 +53,7 @@ pub enum Outcome {
 impl SessionRun {
     /// A session with so many seats, before its first tick.
     pub fn new(id: SessionId, tag: SessionTag, hz: u8, seats: u16, metrics: Arc<Metrics>) -> Self {
-        let inbox = Inbox { mailbox: Mailbox::new(seats), changes: Vec::new() };
+        let inbox = Inbox { mailbox: Mailbox::new(seats), tick: Tick::default(), changes: Vec::new() };
         Self { id, tag, hz, inbox: Mutex::new(inbox), stop: CancellationToken::new(), metrics }
     }
 
@@ -70,9 +72,14 @@ impl SessionRun {
         self.hz
     }
 
-    /// Takes a link's inputs into the next tick. Repeated ones are known by their number.
+    /// Takes a link's inputs into the next tick. Repeated ones are known by their number. What has seen a tick that is
+    /// still to come was meant for the session before this one: taking its numbers would shut out the ones to come.
     pub fn push_inputs(&self, seat: SeatId, batch: InputBatch<'_>) {
         let mut inbox = self.inbox.lock();
+        if batch.seen > inbox.tick {
+            self.metrics.inputs_dropped.of(InputDrop::Old).inc_by(batch.count() as u64);
+            return;
+        }
         for (seq, data) in batch {
             let reason = match inbox.mailbox.push_input(seat, seq, data) {
                 InputOutcome::Accepted => {
@@ -130,7 +137,7 @@ impl SessionRun {
             self.metrics.ticks.inc_by(u64::from(plan.run));
             self.metrics.ticks_skipped.inc_by(plan.skipped);
             for left in (0..plan.run).rev() {
-                self.take(&mut batch, &mut audience);
+                self.take(simulation.tick().next(), &mut batch, &mut audience);
                 let stepped = match simulation.run_tick(&batch) {
                     Ok(stepped) => stepped,
                     Err(halted) => return crashed(halted),
@@ -158,8 +165,9 @@ impl SessionRun {
         }
     }
 
-    fn take(&self, batch: &mut Batch, audience: &mut Vec<(u64, Arc<dyn Outlet>)>) {
+    fn take(&self, tick: Tick, batch: &mut Batch, audience: &mut Vec<(u64, Arc<dyn Outlet>)>) {
         let mut inbox = self.inbox.lock();
+        inbox.tick = tick;
         inbox.mailbox.drain_into(batch);
         for change in inbox.changes.drain(..) {
             match change {

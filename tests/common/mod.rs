@@ -498,7 +498,8 @@ impl Peer {
 
     pub async fn inputs(&mut self, inputs: &[(u32, &[u8])]) {
         let inputs = inputs.iter().map(|(seq, data)| Input { seq: InputSeq(*seq), data: data.to_vec() }).collect();
-        let seen = self.newest.map_or(Tick(0), |(_, tick)| tick);
+        let tag = self.seated.as_ref().map(|seated| seated.tag);
+        let seen = self.newest.filter(|(of, _)| Some(*of) == tag).map_or(Tick(0), |(_, tick)| tick);
         let mut bytes = Vec::new();
         encode_inputs(&Inputs { seen, inputs }, &mut bytes);
         match &mut self.link {
