@@ -51,7 +51,7 @@ pub struct Server {
     admission: Admission,
     keys: Arc<Keys>,
     certificates: Option<CertificateStore>,
-    /// No new connections.
+    /// No new QUIC connections. TCP is accepted to the end, for `/readyz` to say what is going on.
     closing: CancellationToken,
     /// Everything ends.
     stop: CancellationToken,
@@ -116,7 +116,7 @@ impl Server {
             Arc::new(NodeBackend { hub: hub.clone(), certificates: certificates.clone(), keys: Arc::clone(&keys) });
         let http = Http::new(&config, backend, Arc::clone(&metrics), WebSockets::new(admission.clone()));
         let acceptor = listen::Acceptor::new(&config, admission.clone(), http, certificates.as_ref())?;
-        tasks.spawn(acceptor.run(listener, closing.clone(), stop.clone(), tasks.clone()));
+        tasks.spawn(acceptor.run(listener, stop.clone(), tasks.clone()));
         if let Some(store) = certificates.as_ref().filter(|_| config.transport.webtransport) {
             // The same port in UDP as was given in TCP.
             let buffer = config.transport.socket_buffer;

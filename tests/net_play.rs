@@ -515,3 +515,31 @@ async fn a_host_ticket_makes_the_host() {
     boss.request(Request::Kick(player("first"))).await.unwrap();
     first.is_told(Code::Kicked, "kicked").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn inputs_of_the_last_session_that_come_in_the_next_do_not_shut_out_its_own() {
+    let world = World::start().await;
+    for transport in BOTH {
+        let mut ada = world.player(transport, "ada", "").await;
+        create(&mut ada, spec("Rematch")).await;
+        ada.request(Request::Start).await.unwrap();
+        ada.seat().await;
+        let late = ada.snapshot("a later tick", |snapshot| snapshot.tick > Tick(50)).await.tick;
+        ada.input_is_applied(1).await;
+        ada.say(&inputs(late, 2, END)).await;
+        ada.ended().await;
+        ada.request(Request::Start).await.unwrap();
+        ada.seat().await;
+        // Under way since before the end, from a client that had sent many.
+        ada.say(&inputs(late, 4_000, 100)).await;
+        let snapshot = ada.input_is_applied(5).await;
+        assert_eq!(shown(&snapshot.state).sum, 5, "and nothing of it is in the game");
+        ada.say(&ClientMessage::Bye).await;
+        ada.is_told(Code::Left, "left").await;
+    }
+}
+
+fn inputs(seen: Tick, seq: u32, data: u8) -> ClientMessage {
+    let input = Input { seq: muster::ids::InputSeq(seq), data: vec![data] };
+    ClientMessage::Inputs(Inputs { seen, inputs: vec![input] })
+}

@@ -251,13 +251,9 @@ async fn the_rust_client_comes_back_by_itself_and_loses_nothing() {
             .transport(TransportChoice::Only(transport));
         let mut client = soon("a client", connector.connect()).await.unwrap();
         client.create(spec("Ours")).await.unwrap();
-        let mut lobby = None;
         let mut bob = loop {
             match soon("an event", client.next()).await.unwrap() {
-                Event::Lobby(view) if lobby.is_none() => {
-                    lobby = Some(view.id);
-                    break world.player(BOTH[0], "bob", &lobby_wish(view.id)).await;
-                }
+                Event::Lobby(view) => break world.player(BOTH[0], "bob", &lobby_wish(view.id)).await,
                 _ => {}
             }
         };
@@ -301,6 +297,32 @@ async fn a_resume_point_may_come_in_hello() {
         back.say_bytes(&codec::encode(&hello)).await;
         assert_eq!(back.welcomed().await.outcome, ResumeOutcome::Resumed);
         bye(back).await;
+        world.is_empty().await;
+    }
+}
+
+/// The end of the session is among what was missed: until the client has read it, its inputs are late, not out of order.
+#[tokio::test(flavor = "multi_thread")]
+async fn inputs_right_behind_a_resume_are_late_when_the_session_has_ended() {
+    let world = World::start().await;
+    for transport in BOTH {
+        let mut ada = world.player(transport, "ada", "").await;
+        let lobby = create(&mut ada, spec("Ours")).await;
+        let mut bob = world.player(BOTH[0], "bob", &lobby_wish(lobby.id)).await;
+        bob.lobby("the lobby", |_| true).await;
+        ada.request(Request::Start).await.unwrap();
+        ada.seat().await;
+        bob.seat().await;
+        ada.input_is_applied(1).await;
+        let memory = ada.cut();
+        bob.input(common::games::END).await;
+        bob.ended().await;
+        let mut ada = world.resume(transport, memory).await;
+        ada.input(2).await;
+        ada.ping().await;
+        ada.ended().await;
+        bye(ada).await;
+        bye(bob).await;
         world.is_empty().await;
     }
 }

@@ -85,6 +85,11 @@ impl Link {
         inbound.route = route;
     }
 
+    /// Takes inputs for late ones, where the player had a seat over an earlier link: it may not know yet that it is over.
+    pub fn was_seated_before(&self) {
+        self.inbound.lock().was_seated = true;
+    }
+
     /// Counts the link's end under the first code that anybody closes it with.
     pub fn count_close(&self, code: Code, metrics: &Metrics) {
         if !self.closing.swap(true, Ordering::Relaxed) {

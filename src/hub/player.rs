@@ -28,6 +28,8 @@ pub struct Presence {
     pub lobby: Option<LobbyId>,
     /// Where it sits in its lobby's session.
     pub seat: Option<SeatId>,
+    /// Whether it has sat anywhere since its arrival.
+    pub was_seated: bool,
     pub log: ReliableLog,
     /// The newest request carried out.
     pub last_request: u32,
@@ -161,6 +163,7 @@ impl Turn<'_> {
             grace_ends: None,
             lobby: old.as_ref().and_then(|old| old.lobby),
             seat: old.as_ref().and_then(|old| old.seat),
+            was_seated: old.as_ref().is_some_and(|old| old.seat.is_some()),
             log: ReliableLog::default(),
             last_request: 0,
             resume: None,
@@ -187,6 +190,9 @@ impl Turn<'_> {
             return link.close(Code::Overloaded, &super::encode_goodbye(Code::Overloaded, None), metrics);
         };
         presence.link = Some(Arc::clone(link));
+        if presence.was_seated {
+            link.was_seated_before();
+        }
         let grace = presence.grace_ends.take();
         let missed = match &coming {
             Coming::Arrived => None,

@@ -107,6 +107,7 @@ impl Turn<'_> {
             return;
         };
         presence.seat = seat;
+        presence.was_seated |= seat.is_some();
         if here && seat.is_some() && session.seats.claim(player, now).is_err() {
             tracing::error!(%player, lobby = %id, "a seat that was just reserved is not there");
         }

@@ -49,16 +49,10 @@ impl Acceptor {
         Ok(Self { admission, http, tls, mode: config.tls.websocket, bounds })
     }
 
-    /// Accepts until `closing`; connections go on until `stop`.
-    pub async fn run(
-        self,
-        listener: TcpListener,
-        closing: CancellationToken,
-        stop: CancellationToken,
-        tasks: TaskTracker,
-    ) {
+    /// Accepts and serves until `stop`. Who comes while the node drains is told so.
+    pub async fn run(self, listener: TcpListener, stop: CancellationToken, tasks: TaskTracker) {
         loop {
-            let Some((stream, address)) = accept(&listener, &closing).await else { return };
+            let Some((stream, address)) = accept(&listener, &stop).await else { return };
             // Without a place the connection is dropped at once: answering would cost more than it is worth in a flood.
             let Ok(pending) = self.admission.knock(address) else { continue };
             let (acceptor, stop) = (self.clone(), stop.clone());

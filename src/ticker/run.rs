@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::schedule::Schedule;
 use crate::clock::Clock;
-use crate::ids::{InputSeq, SeatId, SessionId, SessionTag};
+use crate::ids::{SeatId, SessionId, SessionTag, Tick};
 use crate::metrics::{InputDrop, Metrics};
 use crate::outbox::{Offered, Outlet, Transport};
 use crate::session::{Batch, Halted, InputOutcome, Mailbox, Simulation};
@@ -31,6 +31,8 @@ pub struct SessionRun {
 
 struct Inbox {
     mailbox: Mailbox,
+    /// The newest tick of which anybody can have seen a snapshot.
+    tick: Tick,
     changes: Vec<Change>,
 }
 
@@ -54,7 +56,7 @@ pub enum Outcome {
 impl SessionRun {
     /// A session with so many seats, before its first tick.
     pub fn new(id: SessionId, tag: SessionTag, hz: u8, seats: u16, metrics: Arc<Metrics>) -> Self {
-        let inbox = Inbox { mailbox: Mailbox::new(seats), changes: Vec::new() };
+        let inbox = Inbox { mailbox: Mailbox::new(seats), tick: Tick::default(), changes: Vec::new() };
         Self { id, tag, hz, tick: AtomicU32::new(0), inbox: Mutex::new(inbox), stop: CancellationToken::new(), metrics }
     }
 
@@ -78,9 +80,14 @@ impl SessionRun {
         Duration::from_secs(self.tick.load(Ordering::Relaxed).into())
     }
 
-    /// Takes a link's inputs into the next tick. Repeated ones are known by their number.
+    /// Takes a link's inputs into the next tick. Repeated ones are known by their number. What has seen a tick that is
+    /// still to come was meant for the session before this one: taking its numbers would shut out the ones to come.
     pub fn push_inputs(&self, seat: SeatId, batch: InputBatch<'_>) {
         let mut inbox = self.inbox.lock();
+        if batch.seen > inbox.tick {
+            self.metrics.inputs_dropped.of(InputDrop::Old).inc_by(batch.count() as u64);
+            return;
+        }
         for (seq, data) in batch {
             let reason = match inbox.mailbox.push_input(seat, seq, data) {
                 InputOutcome::Accepted => {
@@ -125,7 +132,7 @@ impl SessionRun {
         let mut schedule = Schedule::new(self.hz, start);
         let mut audience: Vec<(u64, Arc<dyn Outlet>)> = Vec::new();
         let mut batch = Batch::default();
-        let mut state = Vec::new();
+        let (mut state, mut applied) = (Vec::new(), Vec::new());
         loop {
             let due = clock.instant(schedule.next_due());
             tokio::select! {
@@ -138,8 +145,9 @@ impl SessionRun {
             self.metrics.ticks.inc_by(u64::from(plan.run));
             self.metrics.ticks_skipped.inc_by(plan.skipped);
             for left in (0..plan.run).rev() {
-                self.tick.fetch_add(1, Ordering::Relaxed);
-                self.take(&mut batch, &mut audience);
+                let tick = simulation.tick().next();
+                self.tick.store(tick.0, Ordering::Relaxed);
+                self.take(tick, &mut batch, &mut audience);
                 let stepped = match simulation.run_tick(&batch) {
                     Ok(stepped) => stepped,
                     Err(halted) => return crashed(halted),
@@ -151,7 +159,14 @@ impl SessionRun {
                     if let Err(halted) = simulation.write_state(&mut state) {
                         return crashed(halted);
                     }
-                    self.broadcast(&simulation, plan.due, &state, &audience);
+                    applied.clear();
+                    applied.extend(simulation.applied());
+                    let time_us = plan.due.as_micros() as u64;
+                    let newest = applied.iter().copied();
+                    self.broadcast(
+                        &SnapshotFrames::new(self.tag, simulation.tick(), time_us, newest, &state),
+                        &audience,
+                    );
                 }
                 if let Some(result) = stepped.ended {
                     return Outcome::Finished(result);
@@ -160,8 +175,9 @@ impl SessionRun {
         }
     }
 
-    fn take(&self, batch: &mut Batch, audience: &mut Vec<(u64, Arc<dyn Outlet>)>) {
+    fn take(&self, tick: Tick, batch: &mut Batch, audience: &mut Vec<(u64, Arc<dyn Outlet>)>) {
         let mut inbox = self.inbox.lock();
+        inbox.tick = tick;
         inbox.mailbox.drain_into(batch);
         for change in inbox.changes.drain(..) {
             match change {
@@ -172,14 +188,11 @@ impl SessionRun {
     }
 
     /// One frame, built once, straight to the socket of every link that has nothing waiting.
-    fn broadcast(&self, simulation: &Simulation, due: Duration, state: &[u8], audience: &[(u64, Arc<dyn Outlet>)]) {
-        let applied: Vec<(SeatId, InputSeq)> = simulation.applied().collect();
-        let time_us = due.as_micros() as u64;
-        let frames = SnapshotFrames::new(self.tag, simulation.tick(), time_us, applied.into_iter(), state);
+    fn broadcast(&self, frames: &SnapshotFrames, audience: &[(u64, Arc<dyn Outlet>)]) {
         let mut counts = [Counts::default(); Transport::ALL.len()];
         for (_, outlet) in audience {
             let count = &mut counts[outlet.transport() as usize];
-            match outlet.offer_snapshot(&frames) {
+            match outlet.offer_snapshot(frames) {
                 Offered::Sent | Offered::Waiting => count.sent += 1,
                 Offered::Replaced => count.replaced += 1,
                 Offered::Closed => {}

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code)]
 
 pub mod games;
+pub mod process;
 pub mod websocket;
 pub mod webtransport;
 
@@ -78,7 +79,19 @@ impl World {
     }
 
     pub async fn with(change: impl Fn(&mut Settings)) -> Self {
+        Self::with_files(|_| {}, change).await
+    }
+
+    /// The directory of the server's files.
+    pub fn directory(&self) -> &std::path::Path {
+        &self.directory
+    }
+
+    /// As [`Self::with`], with more files in the directory where the keys are.
+    pub async fn with_files(files: impl Fn(&std::path::Path), change: impl Fn(&mut Settings)) -> Self {
+        muster::ticket::install_crypto();
         let directory = scratch();
+        files(&directory);
         let key = generate_key(Algorithm::EdDsa).unwrap();
         let keys = directory.join("keys.json");
         std::fs::write(&keys, key.public.unwrap()).unwrap();
@@ -486,7 +499,8 @@ impl Peer {
 
     pub async fn inputs(&mut self, inputs: &[(u32, &[u8])]) {
         let inputs = inputs.iter().map(|(seq, data)| Input { seq: InputSeq(*seq), data: data.to_vec() }).collect();
-        let seen = self.newest.map_or(Tick(0), |(_, tick)| tick);
+        let tag = self.seated.as_ref().map(|seated| seated.tag);
+        let seen = self.newest.filter(|(of, _)| Some(*of) == tag).map_or(Tick(0), |(_, tick)| tick);
         let mut bytes = Vec::new();
         encode_inputs(&Inputs { seen, inputs }, &mut bytes);
         match &mut self.link {

@@ -1,0 +1,137 @@
+//! The real binary as a process.
+
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+
+use tokio::io::AsyncReadExt;
+use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
+
+use super::*;
+
+/// `muster serve`, with keys and a certificate in files of its own.
+pub struct Process {
+    child: Child,
+    pub address: SocketAddr,
+    pub hash: [u8; 32],
+    pub signer: Signer,
+    pub directory: PathBuf,
+    output: Arc<Mutex<Vec<u8>>>,
+    readers: Vec<JoinHandle<()>>,
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+pub fn write_certificate(directory: &Path) {
+    let made = muster::certificate::generate(&["localhost", "127.0.0.1"], 13, now()).unwrap();
+    std::fs::write(directory.join("cert.pem"), made.certificate_pem).unwrap();
+    std::fs::write(directory.join("key.pem"), made.key_pem).unwrap();
+}
+
+/// Writes a set of these public keys.
+pub fn write_keys(directory: &Path, signers: &[&Signer]) {
+    let keys: Vec<Value> = signers.iter().map(|signer| signer.key().public_jwk().unwrap()).collect();
+    std::fs::write(directory.join("keys.json"), serde_json::json!({ "keys": keys }).to_string()).unwrap();
+}
+
+pub fn fresh_signer() -> Signer {
+    Signer::from_text(&generate_key(Algorithm::EdDsa).unwrap().private, &KeyHint::default()).unwrap()
+}
+
+impl Process {
+    pub async fn serve(flags: &[&str]) -> Self {
+        muster::ticket::install_crypto();
+        let directory = scratch();
+        let signer = fresh_signer();
+        write_certificate(&directory);
+        write_keys(&directory, &[&signer]);
+        for attempt in 0.. {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_muster"));
+            command.current_dir(&directory).env_clear().args(["serve", "--listen=127.0.0.1:0", "--keys=keys.json"]);
+            command.args(["--tls-cert=cert.pem", "--tls-key=key.pem"]).args(flags);
+            let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+            let output = Arc::new(Mutex::new(Vec::new()));
+            let readers = vec![
+                tokio::spawn(collect(child.stdout.take().unwrap(), Arc::clone(&output))),
+                tokio::spawn(collect(child.stderr.take().unwrap(), Arc::clone(&output))),
+            ];
+            let read = |output: &Mutex<Vec<u8>>| -> Option<(SocketAddr, [u8; 32])> {
+                let text = String::from_utf8_lossy(&output.lock().unwrap()).into_owned();
+                let address = text.split("serves on ").nth(1)?.split(',').next()?.parse().ok()?;
+                let hex = text.split("sha-256 ").nth(1)?.get(..64)?.to_owned();
+                let byte = |at: usize| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap();
+                Some((address, std::array::from_fn(byte)))
+            };
+            let banner = soon("the banner", async {
+                loop {
+                    if let Some(banner) = read(&output) {
+                        return Ok(banner);
+                    }
+                    if let Some(status) = child.try_wait().unwrap() {
+                        return Err(status);
+                    }
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            })
+            .await;
+            match banner {
+                Ok((address, hash)) => return Self { child, address, hash, signer, directory, output, readers },
+                // The port that was free in TCP may be somebody's in UDP.
+                Err(status) => {
+                    assert!(attempt < 20, "{status}: {}", String::from_utf8_lossy(&output.lock().unwrap()));
+                }
+            }
+        }
+        unreachable!()
+    }
+
+    pub fn ticket(&self, sub: &str) -> String {
+        mint(&self.signer, sub, Map::new())
+    }
+
+    pub fn signal(&self, name: &str) {
+        let id = self.child.id().expect("it runs").to_string();
+        assert!(std::process::Command::new("kill").args([&format!("-{name}"), &id]).status().unwrap().success());
+    }
+
+    pub async fn open(&self, transport: Transport, opening: Opening<'_>) -> Result<Peer, HttpAnswer> {
+        match transport {
+            Transport::WebSocket => {
+                WsPeer::open(self.address, &opening).await.map(|peer| Peer::over(Link::Ws(Box::new(peer))))
+            }
+            _ => match WtPeer::open(self.address, self.hash, &opening).await {
+                Ok(peer) => Ok(Peer::over(Link::Wt(Box::new(peer)))),
+                Err(status) => Err(HttpAnswer { status, ..HttpAnswer::default() }),
+            },
+        }
+    }
+
+    pub async fn player(&self, transport: Transport, sub: &str, join: &str) -> Peer {
+        let ticket = self.ticket(sub);
+        let opening = Opening { ticket: Some(&ticket), join, ..Opening::default() };
+        let mut peer = self.open(transport, opening).await.expect("let in");
+        peer.welcomed().await;
+        peer
+    }
+
+    /// Waits for the process to end by itself; returns what it wrote.
+    pub async fn ends(&mut self) -> (ExitStatus, String) {
+        let status = soon("the end of the process", self.child.wait()).await.unwrap();
+        for reader in self.readers.drain(..) {
+            soon("the end of its output", reader).await.unwrap();
+        }
+        (status, String::from_utf8_lossy(&self.output.lock().unwrap()).into_owned())
+    }
+}
+
+async fn collect(mut from: impl tokio::io::AsyncRead + Unpin, into: Arc<Mutex<Vec<u8>>>) {
+    let mut room = [0; 8_192];
+    while let Ok(count @ 1..) = from.read(&mut room).await {
+        into.lock().unwrap().extend_from_slice(&room[..count]);
+    }
+}
