@@ -36,7 +36,8 @@ pub struct Limits {
     /// How long a link may be over its rate before it is closed.
     #[serde(with = "crate::limits::seconds")]
     pub flood_grace: Duration,
-    /// Inputs taken per tick of the session; a burst of twice this passes. Over it: the input is dropped.
+    /// Input messages taken per tick of the session; what a second allows may come at once, as after a stall. Over it: the
+    /// message is dropped; over it for `flood_grace`: Goodbye `too-fast` (4429).
     pub inputs_per_tick: u32,
     /// Bytes of reliable messages that wait for one link. Over it: the link is closed `slow-reader` (4008); the seat stays.
     pub queue_bytes: usize,

@@ -134,7 +134,7 @@ fn the_limits_of_the_page_are_the_defaults() {
         ("a ticket", "2,048 bytes".to_owned()),
         ("a game's settings", "1,024 bytes".to_owned()),
         ("requests and pings", format!("{rate} a second, bursts of {burst}")),
-        ("inputs", format!("{inputs} a tick, bursts of {}", 2 * inputs)),
+        ("inputs", format!("{inputs} a tick, bursts of a second's")),
         ("reliable messages that wait for one link", format!("{} KiB", limits.queue_bytes / 1_024)),
         ("reliable messages kept for a resume", format!("{} KiB", limits.resume_bytes / 1_024)),
         ("the first message, without a carrier", format!("{} s", limits.first_message.as_secs())),

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::Hub;
 use crate::ids::{PlayerId, SeatId};
 use crate::limits::{Limits, TokenBucket};
-use crate::metrics::InputDrop;
+use crate::metrics::{InputDrop, Metrics};
 use crate::outbox::Outlet;
 use crate::ticker::SessionRun;
 use crate::wire::{ClientFrame, ClientMessage, Code, InputBatch, ServerMessage, decode_client, encode_server};
@@ -82,6 +83,20 @@ impl Link {
         }
         inbound.route = route;
     }
+
+    /// Counts the link's end under the first code that anybody closes it with.
+    pub fn count_close(&self, code: Code, metrics: &Metrics) {
+        if !self.closing.swap(true, Ordering::Relaxed) {
+            metrics.closes.of(code).inc();
+            tracing::debug!(player = %self.player, code = code.number(), slug = code.slug(), "closing a link");
+        }
+    }
+
+    /// Closes the link from the hub's side.
+    pub fn close(&self, code: Code, goodbye: &Bytes, metrics: &Metrics) {
+        self.count_close(code, metrics);
+        self.outlet.close(code, goodbye);
+    }
 }
 
 /// The inbound half of an admitted link. Dropping it says that the link is lost.
@@ -118,10 +133,7 @@ impl Attached {
 
     /// Records that the link's own transport closes it, with this code.
     pub fn closing(&self, code: Code) {
-        if !self.link.closing.swap(true, Ordering::Relaxed) {
-            self.hub.metrics().closes.of(code).inc();
-            tracing::debug!(player = %self.link.player, code = code.number(), slug = code.slug(), "closing a link");
-        }
+        self.link.count_close(code, self.hub.metrics());
     }
 
     fn handle_inputs(&self, batch: InputBatch<'_>) -> Result<(), Code> {
@@ -160,7 +172,7 @@ impl Attached {
             ClientMessage::Ping { .. } if !fits => Ok(()),
             ClientMessage::Ping { nonce, received } => {
                 if self.link.received.swap(received, Ordering::Relaxed) != received {
-                    self.hub.acknowledge(player, received);
+                    self.hub.acknowledge(player, *id, received);
                 }
                 let server_time_us = self.hub.clock().now().as_micros() as u64;
                 let pong = encode_server(&ServerMessage::Pong { nonce, server_time_us });
@@ -190,8 +202,11 @@ impl Drop for Attached {
 }
 
 impl Hub {
-    fn acknowledge(&self, player: &PlayerId, received: u64) {
-        if let Some(presence) = self.0.state.lock().players.get_mut(player) {
+    /// Forgets what the player has received. The count of a link that was replaced may be of an earlier arrival.
+    fn acknowledge(&self, player: &PlayerId, link: LinkId, received: u64) {
+        if let Some(presence) = self.0.state.lock().players.get_mut(player)
+            && presence.link.as_ref().is_some_and(|current| current.id == link)
+        {
             presence.log.acknowledge(received);
         }
     }
@@ -217,11 +232,8 @@ impl Hub {
 /// Ends a link that has been over its rate for the grace time. A second within the rate clears it.
 fn hold_to_rate(over: &mut Option<Strain>, fits: bool, now: Duration, grace: Duration) -> Result<(), Code> {
     match over {
-        Some(strain) if fits => {
-            if now.saturating_sub(strain.last) > Duration::from_secs(1) {
-                *over = None;
-            }
-        }
+        Some(strain) if fits && now.saturating_sub(strain.last) > Duration::from_secs(1) => *over = None,
+        Some(_) if fits => {}
         Some(strain) => {
             strain.last = now;
             if now.saturating_sub(strain.since) >= grace {

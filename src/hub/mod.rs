@@ -1,6 +1,6 @@
 //! Who is where: players, their links, their lobbies and their sessions; and the carrying of events between them.
 //!
-//! Owns: the tables and the one lock over them. Every change is one [`Turn`]: take the lock, let the pure rooms decide,
+//! Owns: the tables and the one lock over them. Every change is one `Turn`: take the lock, let the pure rooms decide,
 //! queue what they say at the links, let go of the lock, and only then write to sockets. The hot path (inputs, ticks,
 //! snapshots) does not come through here. Must not know: tickets, sockets, how messages are encoded.
 
@@ -193,10 +193,9 @@ impl Hub {
             let state = self.0.state.lock();
             state.players.values().filter_map(|presence| presence.link.clone()).collect()
         };
-        let goodbye = encode_goodbye(code, Some(Duration::from_secs(1)));
+        let goodbye = encode_goodbye(code, Some(DRAIN_RETRY));
         for link in links {
-            self.0.metrics.closes.of(code).inc();
-            link.outlet.close(code, &goodbye);
+            link.close(code, &goodbye, &self.0.metrics);
         }
     }
 
@@ -246,8 +245,7 @@ impl Turn<'_> {
     /// Takes the link from a player and closes it; the place waits.
     fn cut(&mut self, player: &PlayerId, code: Code) {
         let Some(link) = self.state.players.get(player).and_then(|presence| presence.link.clone()) else { return };
-        self.hub.0.metrics.closes.of(code).inc();
-        link.outlet.close(code, &encode_goodbye(code, None));
+        link.close(code, &encode_goodbye(code, None), &self.hub.0.metrics);
         self.handle_link_lost(player, link.id);
     }
 
@@ -288,5 +286,7 @@ pub fn encode_goodbye(code: Code, retry_after: Option<Duration>) -> Bytes {
     }))
 }
 
+/// When those who were told to go may look for the node's successor.
+const DRAIN_RETRY: Duration = Duration::from_secs(1);
 /// The most lobbies in one list.
 pub const LIST_MAX: usize = 200;

@@ -172,13 +172,21 @@ impl Turn<'_> {
     }
 
     fn attach(&mut self, player: &PlayerId, link: &Arc<Link>, coming: Coming, lobby: Option<LobbyId>) {
+        let metrics = &self.hub.0.metrics;
+        if self.hub.is_draining() {
+            // Admitted a moment before: told like everybody else.
+            let goodbye = super::encode_goodbye(Code::Draining, Some(super::DRAIN_RETRY));
+            return link.close(Code::Draining, &goodbye, metrics);
+        }
+        // Of two newer logins at the same time, the first may have its link already.
+        self.cut(player, Code::Replaced);
         let token = self.new_resume_token(player);
         let limits = &self.hub.0.limits;
         let Some(presence) = self.state.players.get_mut(player) else {
             // The grace ended between admission and here.
-            return link.outlet.close(Code::Overloaded, &super::encode_goodbye(Code::Overloaded, None));
+            return link.close(Code::Overloaded, &super::encode_goodbye(Code::Overloaded, None), metrics);
         };
-        let replaced = presence.link.replace(Arc::clone(link));
+        presence.link = Some(Arc::clone(link));
         let grace = presence.grace_ends.take();
         let missed = match &coming {
             Coming::Arrived => None,
@@ -205,9 +213,6 @@ impl Turn<'_> {
             max_message: limits.message_bytes as u32,
         });
         self.set_timer(grace, None, Timer::Grace(player.clone()));
-        if let Some(old) = replaced {
-            old.outlet.close(Code::Replaced, &super::encode_goodbye(Code::Replaced, None));
-        }
         self.send_encoded(player, &encode_server(&welcome), false);
         match outcome {
             ResumeOutcome::Arrived => {}

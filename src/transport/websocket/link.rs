@@ -29,6 +29,8 @@ pub struct WebSocketLink {
     reader: FrameReader,
     /// What was read behind the upgrade request, not yet handled.
     early: Option<Vec<u8>>,
+    /// Messages that came right behind Hello, for when there is a player to handle them for.
+    behind_hello: Vec<Vec<u8>>,
     tls: bool,
     heard: Instant,
     heartbeat: Duration,
@@ -50,6 +52,7 @@ impl WebSocketLink {
         Self {
             socket,
             early: Some(early),
+            behind_hello: Vec::new(),
             tls: outlet.is_tls(),
             outlet,
             reader: FrameReader::new(limits.message_bytes, limits.fragments),
@@ -65,13 +68,18 @@ impl WebSocketLink {
     pub async fn read_hello(&mut self, admission: &Admission, request: &OpenRequest) -> Result<OpenRequest, Code> {
         let mut deadline = pin!(sleep_until(Instant::now() + admission.limits().first_message));
         let mut hello = None;
-        poll_fn(|context| {
+        let (mut behind, mut behind_bytes) = (Vec::new(), 0);
+        let request = poll_fn(|context| {
             let read = self.poll_read(context, &mut |message| {
-                if hello.is_some() {
-                    // Until the Welcome, a second message has nobody to go to.
+                if hello.is_none() {
+                    hello = Some(admission.read_hello(request, message)?);
+                    return Ok(());
+                }
+                behind_bytes += message.len().max(MIN_MESSAGE);
+                if behind_bytes > READ_BYTES {
                     return Err(Code::Malformed);
                 }
-                hello = Some(admission.read_hello(request, message)?);
+                behind.push(message.to_vec());
                 Ok(())
             });
             match (read, hello.take()) {
@@ -81,13 +89,20 @@ impl WebSocketLink {
                 (Poll::Pending, None) => deadline.as_mut().poll(context).map(|()| Err(Code::TicketTimeout)),
             }
         })
-        .await
+        .await?;
+        self.behind_hello = behind;
+        Ok(request)
     }
 
     /// Carries the link until it ends.
     pub async fn run(mut self, attached: Attached) {
         let mut probe = pin!(sleep_until(self.heard + self.heartbeat / 3));
+        let behind_hello = std::mem::take(&mut self.behind_hello);
+        let mut early = behind_hello.iter().try_for_each(|message| attached.handle_message(message));
         let end = poll_fn(|context| {
+            if let Err(code) = std::mem::replace(&mut early, Ok(())) {
+                return Poll::Ready(End::Close(code));
+            }
             if self.outlet.poll_drive(context) != Phase::Open {
                 return Poll::Ready(End::Gone);
             }
@@ -100,6 +115,8 @@ impl WebSocketLink {
         match end {
             End::Close(code) => {
                 attached.closing(code);
+                // The place waits from now on, however long the peer takes to read why.
+                drop(attached);
                 self.refuse(code, &goodbye(code, None)).await;
             }
             // Closed by the other end of the outlet, or by the peer's Close.
@@ -208,6 +225,8 @@ impl WebSocketLink {
     }
 }
 
+/// What an empty message behind Hello counts for, so that their number is bounded as well.
+const MIN_MESSAGE: usize = 64;
 /// One read takes at most this much; a whole message and its header fit.
 const READ_BYTES: usize = 8 * 1_024;
 /// How long a peer may take to answer a Close (security: at most 2 s).

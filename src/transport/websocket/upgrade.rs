@@ -44,6 +44,8 @@ impl WebSockets {
     }
 
     /// Reads the request and decides, as far as that is possible before the upgrade.
+    // The refusal is the response itself, passed on at once: a box would be one more allocation for each.
+    #[allow(clippy::result_large_err)]
     async fn judge(&self, request: &Request<Incoming>, peer: Peer) -> Result<Verdict, Response> {
         let admission = &self.admission;
         let headers = request.headers();
@@ -92,17 +94,20 @@ impl WebSockets {
 impl Play for WebSockets {
     async fn handle_play(&self, mut request: Request<Incoming>, peer: Peer) -> Response {
         if !fastwebsockets::upgrade::is_upgrade_request(&request) || request.method() != hyper::Method::GET {
+            self.admission.refuse_link(peer.address, Code::Malformed);
             return problem(Code::Malformed, Some("this path opens links: ask for a WebSocket upgrade"), None);
         }
         let pending = request.extensions_mut().remove::<Arc<Pending>>();
         let offered = texts(request.headers(), header::SEC_WEBSOCKET_PROTOCOL)
             .any(|list| list.split(',').any(|offer| offer.trim() == PROTOCOL));
+        // Before the ticket is looked at: one that came with a broken handshake is not to be used up for nothing.
+        let Ok((response, upgrade)) = fastwebsockets::upgrade::upgrade(&mut request) else {
+            self.admission.refuse_link(peer.address, Code::ProtocolError);
+            return problem(Code::ProtocolError, Some("not a WebSocket upgrade of version 13"), None);
+        };
         let verdict = match self.judge(&request, peer).await {
             Ok(verdict) => verdict,
             Err(response) => return response,
-        };
-        let Ok((response, upgrade)) = fastwebsockets::upgrade::upgrade(&mut request) else {
-            return problem(Code::ProtocolError, Some("not a WebSocket upgrade of version 13"), None);
         };
         let mut response = response.map(|_| Body::empty());
         if offered {

@@ -104,6 +104,7 @@ impl Link {
                 biased;
                 fault = self.listen(&mut inward, &attached, heartbeat) => match fault {
                     Some(code) => {
+                        attached.closing(code);
                         self.close(code, &goodbye(code, None));
                         matches!(timeout(LINGER, writing).await, Ok(Ok(())))
                     }

@@ -47,21 +47,23 @@ pub(super) async fn open(
         }
     };
     drop(slot);
-    match check(&request, knocked, admission) {
+    match check(&request, peer, knocked, admission) {
         Ok(pending) => greet(quic, request, pending, admission).await,
-        Err(code) => {
-            admission.refuse_link(peer, code);
-            request.refuse(&quic, code).await;
-        }
+        Err(code) => request.refuse(&quic, code).await,
     }
 }
 
 /// What is refused by a status, since it needs no explaining: an unknown path, a foreign origin, a flood.
-fn check(request: &Request, knocked: Result<Pending, Code>, admission: &Admission) -> Result<Pending, Code> {
-    if request.target().0 != PLAY_PATH {
-        return Err(Code::NotFound);
-    }
-    admission.check_origin(request.header("origin"))?;
+fn check(
+    request: &Request,
+    peer: SocketAddr,
+    knocked: Result<Pending, Code>,
+    admission: &Admission,
+) -> Result<Pending, Code> {
+    let path = if request.target().0 == PLAY_PATH { Ok(()) } else { Err(Code::NotFound) };
+    let checked = path.and_then(|()| admission.check_origin(request.header("origin")));
+    checked.map_err(|code| admission.refuse_link(canonical(peer), code).code)?;
+    // Who was turned away at the knock has been counted there.
     knocked
 }
 
@@ -79,29 +81,34 @@ async fn greet(quic: Connection, request: Request, pending: Pending, admission: 
     let (admitted, control) = match asked {
         Err(bad) => {
             let refused = admission.refuse_request(canonical(quic.remote_address()), bad);
-            (Err((refused.code, refused.goodbye())), stream.await)
+            (Some(Err((refused.code, refused.goodbye()))), stream.await)
         }
         // The ticket is verified while the control stream is under way.
-        Ok(asked) if asked.credentials.is_some() => tokio::join!(admit(&asked, admission), stream),
+        Ok(asked) if asked.credentials.is_some() => {
+            tokio::join!(async { Some(admit(&asked, admission).await) }, stream)
+        }
         Ok(asked) => match stream.await {
             Ok(Ok(mut control)) => {
                 let hello = timeout_at(deadline, control.first_message()).await;
-                (greeted(asked, hello, admission).await, Ok(Ok(control)))
+                (Some(greeted(asked, hello, admission).await), Ok(Ok(control)))
             }
-            missing => (Err((Code::TicketTimeout, Bytes::new())), missing),
+            missing => (None, missing),
         },
     };
     let peer = quic.remote_address();
-    let control = match control {
-        Ok(Ok(control)) => control,
-        Ok(Err(NoRequest::Lost)) => return,
-        Ok(Err(NoRequest::Http(error))) => {
-            debug!(%peer, %error, "no control stream");
-            return streams.close(&quic, Code::ProtocolError).await;
-        }
-        Err(_) => {
-            debug!(%peer, "no control stream in time");
-            return streams.close(&quic, Code::TicketTimeout).await;
+    let (control, admitted) = match (control, admitted) {
+        (Ok(Ok(control)), Some(admitted)) => (control, admitted),
+        (Ok(Err(NoRequest::Lost)), _) => return,
+        (missing, admitted) => {
+            debug!(%peer, "no control stream");
+            let code = match (admitted, missing) {
+                // Refused already for what it asked.
+                (Some(Err((code, _))), _) => code,
+                (_, Err(_)) => admission.refuse_link(canonical(peer), Code::TicketTimeout).code,
+                (_, Ok(_)) => admission.refuse_link(canonical(peer), Code::ProtocolError).code,
+            };
+            // There is nowhere to say goodbye; the close code says it.
+            return streams.close(&quic, code).await;
         }
     };
     match admitted {
