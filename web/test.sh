@@ -16,7 +16,7 @@ case "${MUSTER_BIN:=../target/debug/muster}" in
 esac
 export MUSTER_BIN
 
-if ! node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20)' 2>/dev/null; then
+if ! node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20 ? 1 : 0)' 2>/dev/null; then
   echo "web/test.sh: Node 20 or newer is needed" >&2
   exit 1
 fi
