@@ -409,7 +409,7 @@ export class Muster {
     try {
       const ticket = resume ? Promise.resolve('') : this.#ticket();
       ticket.catch((error) => abort.abort(error));
-      const link = await race(await this.#entrants(ticket, resume, wish), this.#options.headStart ?? 200, abort.signal);
+      const link = await race(this.#entrants(resume, wish), this.#options.headStart ?? 200, abort.signal);
       return await this.#greet(link, ticket, resume, wish, abort.signal);
     } catch (error) {
       throw abort.signal.aborted ? abort.signal.reason : error;
@@ -430,8 +430,8 @@ export class Muster {
     }
   }
 
-  /** @param {Promise<string>} ticket @param {boolean} resume @param {string} wish */
-  async #entrants(ticket, resume, wish) {
+  /** @param {boolean} resume @param {string} wish */
+  #entrants(resume, wish) {
     const options = this.#options;
     const chosen = options.transport ?? 'auto';
     const WebSocket = options.WebSocket ?? globalThis.WebSocket;
@@ -452,12 +452,12 @@ export class Muster {
         open: async (signal, alone) => {
           const url = new URL(this.#url);
           url.protocol = url.protocol.replace('http', 'ws');
-          if (!alone) return openWebSocket(WebSocket, url.href, [], signal);
-          // Nobody else may need the ticket: it travels in the request, which saves a round trip.
-          const carrier = resume ? `resume.${this.#point()}` : `ticket.${await ticket}`;
-          const fits = /^[\w.~-]+$/.test(carrier);
-          if (fits && wish && !resume) url.searchParams.set('join', wish);
-          return openWebSocket(WebSocket, url.href, fits ? [carrier] : [], signal);
+          // What is at hand travels in the request, when nobody else may need it: that saves a round trip. A ticket that
+          // has yet to be got is got meanwhile, and goes as Hello.
+          const carrier = resume ? `resume.${this.#point()}` : `ticket.${typeof options.ticket === 'string' ? options.ticket : ' '}`;
+          if (!alone || !/^[\w.~-]+$/.test(carrier)) return openWebSocket(WebSocket, url.href, [], signal);
+          if (wish && !resume) url.searchParams.set('join', wish);
+          return openWebSocket(WebSocket, url.href, [carrier], signal);
         },
       });
     }

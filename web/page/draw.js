@@ -39,8 +39,13 @@ export class Painter {
     this.#labels.clear();
   }
 
-  /** The whole field where there is room; where not, one's own surroundings. @param {number} size @param {Shown | undefined} own */
-  #aim(size, own) {
+  /**
+   * The whole field, between the panels, where there is room; where not, one's own surroundings.
+   * @param {number} size
+   * @param {Shown | undefined} own
+   * @param {{ left: number, right: number }} panels CSS pixels
+   */
+  #aim(size, own, panels) {
     const canvas = this.#canvas;
     const ratio = Math.min(devicePixelRatio, 2);
     const [width, height] = [Math.round(canvas.clientWidth * ratio), Math.round(canvas.clientHeight * ratio)];
@@ -49,15 +54,16 @@ export class Painter {
       this.#labels.clear();
     }
     const margin = 12 * ratio;
-    const fits = (Math.min(width, height) - 2 * margin) / size;
-    this.#scale = Math.max(fits, (11 * ratio) / RADIUS);
+    const between = width - (panels.left + panels.right) * ratio;
+    const fits = (Math.min(between, height) - 2 * margin) / size;
+    this.#scale = Math.max(fits, ((panels.left ? 9 : 11) * ratio) / RADIUS);
     /** @param {number} room @param {number | undefined} at */
     const place = (room, at) => {
       const all = size * this.#scale;
       if (all + 2 * margin <= room) return (room - all) / 2;
       return Math.max(Math.min(margin, room / 2 - (at ?? size / 2) * this.#scale), room - all - margin);
     };
-    this.#left = place(width, own?.x);
+    this.#left = panels.left * ratio + place(between, own?.x);
     this.#top = place(height, own?.y);
     return ratio;
   }
@@ -66,12 +72,12 @@ export class Painter {
    * @param {{ size: number, pillars: { x: number, y: number, radius: number }[] }} field
    * @param {readonly (readonly number[])[]} pickups
    * @param {Shown[]} players
-   * @param {{ name: (seat: number) => string, ghost: { x: number, y: number } | null, time: number }} more `ghost`: where the
-   *   server has oneself
+   * @param {{ name: (seat: number) => string, ghost: { x: number, y: number } | null, time: number,
+   *   panels: { left: number, right: number } }} more `ghost`: where the server has oneself
    */
-  draw(field, pickups, players, { name, ghost, time }) {
+  draw(field, pickups, players, { name, ghost, time, panels }) {
     const own = players.find((player) => player.own);
-    const ratio = this.#aim(field.size, own);
+    const ratio = this.#aim(field.size, own, panels);
     const [context, theme, scale] = [this.#context, this.#theme, this.#scale];
     const radius = RADIUS * scale;
     const whole = field.size * scale;

@@ -47,6 +47,7 @@ export class ArenaGame {
   #frames = 0;
   /** @type {Shown[]} */
   #shown = [];
+  #panels = { left: 0, right: 0 };
   /** @type {Map<number, string>} */
   #names = new Map();
   /** @type {(() => void)[]} */
@@ -123,6 +124,7 @@ export class ArenaGame {
     const seq = this.#muster.input(writeInput(move));
     if (!seq) return;
     this.#aimSent = this.#aim;
+    find('hint', HTMLElement).hidden = true; // found out
     this.#own.push(seq, move, now);
     this.#after = this.#own.state ?? this.#after;
   }
@@ -165,7 +167,7 @@ export class ArenaGame {
       }
     }
     const ghost = find('overlay', HTMLDetailsElement).open ? (this.#body(newest) ?? null) : null;
-    this.#painter.draw(this.#field, newest.pickups, shown, { name: this.#name, ghost, time: at });
+    this.#painter.draw(this.#field, newest.pickups, shown, { name: this.#name, ghost, time: at, panels: this.#panels });
     if (!performance.getEntriesByName('muster:drawn').length) performance.mark('muster:drawn');
   }
 
@@ -186,6 +188,11 @@ export class ArenaGame {
     if (this.#bytes.at) say(find('o-bytes', HTMLElement), `${kilo(down)} / ${kilo(up)} kB/s`);
     this.#bytes = { in: stats.bytesIn, out: stats.bytesOut, at: now };
     this.#toldAt = now;
+    // Panels that stand beside the field rather than over it, where the window is wide.
+    const wide = innerWidth > 720;
+    const width = (/** @type {string} */ id) => (wide ? find(id, HTMLElement).offsetWidth + 20 : 0);
+    this.#panels.left = width('ranking');
+    this.#panels.right = find('overlay', HTMLDetailsElement).open ? width('overlay') : 0;
     say(find('o-transport', HTMLElement), transport ? TRANSPORTS[transport] : 'none');
     say(find('o-rtt', HTMLElement), `${roundTrip.toFixed(1)} ms`);
     say(find('o-tick', HTMLElement), String(snapshot?.tick ?? 0));

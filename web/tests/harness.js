@@ -70,6 +70,7 @@ export class Server {
   async metric(name, ...labels) {
     const text = await (await fetch(`${this.url}/metrics`)).text();
     const lines = text.split('\n').filter((line) => line.startsWith(name) && labels.every((label) => line.includes(label)));
+    assert.ok(lines.length > 0, `there is a metric ${name} with ${labels}`);
     return lines.reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0);
   }
 }

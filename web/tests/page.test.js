@@ -47,6 +47,7 @@ async function running(query = '') {
   const host = await open(query);
   await host.view('lobbies');
   await host.page.fill('#lobby-name', `Lobby of ${players}`);
+  await host.page.fill('#capacity', '64');
   await host.page.click('#create button');
   await host.view('lobby');
   const code = await host.page.textContent('#lobby-code');
@@ -149,14 +150,16 @@ describe('playing', () => {
 
   test('the transport is switched in the midst of the game, and the seat is kept', async () => {
     const { host } = await running('&transport=webtransport');
-    const seated = await server.metric('muster_seats');
+    const tickets = await server.metric('muster_tickets_consumed_total');
+    const resumes = await server.metric('muster_resumes_total');
     await host.page.selectOption('#s-transport', 'websocket');
     await until('over WebSocket', async () => (await host.transport()) === 'websocket');
     const tick = async () => Number(await host.page.textContent('#o-tick'));
     const then = await tick();
     await until('it goes on', async () => (await tick()) > then + 10);
     assert.equal(await host.page.evaluate(() => document.body.dataset.view), 'game');
-    assert.equal(await server.metric('muster_seats'), seated);
+    assert.equal(await server.metric('muster_tickets_consumed_total'), tickets, 'no new ticket');
+    assert.equal(await server.metric('muster_resumes_total'), resumes + 1);
     await host.page.selectOption('#s-transport', 'webtransport');
     await until('and back', async () => (await host.transport()) === 'webtransport');
     host.clean();
@@ -342,7 +345,7 @@ describe('hostile and unlucky', () => {
     const slugs = await page.page.evaluate(async () => {
       const { connect } = await import(/** @type {any} */ ('/client/index.js'));
       const ask = (/** @type {string} */ url) => connect(url, { ticket: 'a.b.c', timeout: 3_000 }).catch((/** @type {any} */ error) => error.slug);
-      return [await ask('ftp://127.0.0.1'), await ask('http://127.0.0.1:9')];
+      return [await ask('ftp://127.0.0.1'), await ask('wss://127.0.0.1:9')];
     });
     assert.deepEqual(slugs, ['bad-url', 'no-connection']);
     page.clean();

@@ -80,7 +80,10 @@ export class FakeServer {
   WebSocket = ((server) => class {
     readyState = 0;
     binaryType = '';
-    /** @type {any} */ onopen; /** @type {any} */ onmessage; /** @type {any} */ onclose; /** @type {any} */ onerror;
+    /** @type {any} */ onopen;
+    /** @type {any} */ onmessage;
+    /** @type {any} */ onclose;
+    /** @type {any} */ onerror;
 
     /** @param {string} url @param {string[]} protocols */
     constructor(url, protocols) {
