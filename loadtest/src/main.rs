@@ -38,6 +38,7 @@ fn main() -> ExitCode {
     let outcome = match role {
         Some(Role::Serve(args)) => serve::run(&args),
         Some(Role::FloorWebsocket(args)) => floor::websocket::run(&args),
+        Some(Role::FloorWebtransport(args)) => floor::webtransport::run(&args),
         None => run(&options),
     };
     match outcome {

@@ -26,6 +26,9 @@ pub enum Role {
     /// Serves the kernel's floor for WebSocket.
     #[command(hide = true)]
     FloorWebsocket(FloorArgs),
+    /// Serves the kernel's floor for WebTransport.
+    #[command(hide = true)]
+    FloorWebtransport(FloorArgs),
 }
 
 /// For the child that serves muster.

@@ -3,6 +3,8 @@
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use muster::ticket::Algorithm;
 use muster::wire::PLAY_PATH;
 
@@ -145,12 +147,13 @@ impl Target {
         };
         Ok(match subject {
             Subject::Websocket | Subject::WebsocketTls | Subject::FloorWebsocket => vec![Crowd::WebSocket(whole)],
-            Subject::Webtransport | Subject::FloorWebtransport => vec![Crowd::WebSocket(whole)],
+            Subject::Webtransport => vec![Crowd::WebTransport(whole)],
+            Subject::FloorWebtransport => vec![Crowd::Datagrams(whole)],
             Subject::Mix => {
                 let half = Plan { stride: 2, ramp: whole.ramp / 2.0, ..whole };
                 let over_websocket = Plan { players: players.div_ceil(2), ..half.clone() };
                 let over_webtransport = Plan { first: 1, players: players / 2, ..half };
-                vec![Crowd::WebSocket(over_websocket), Crowd::WebSocket(over_webtransport)]
+                vec![Crowd::WebSocket(over_websocket), Crowd::WebTransport(over_webtransport)]
             }
         })
     }
@@ -160,12 +163,7 @@ impl Target {
 fn certificate_hash(address: SocketAddr) -> Option<[u8; 32]> {
     let answer = http::get(address, "/v1/certificate-hash")?;
     let answer: serde_json::Value = serde_json::from_str(&answer).ok()?;
-    let text = answer.as_object()?.values().filter_map(|value| value.as_str()).find(|text| text.len() == 64)?;
-    let mut hash = [0; 32];
-    for (byte, pair) in hash.iter_mut().zip(text.as_bytes().chunks(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    Some(hash)
+    STANDARD.decode(answer.get("value")?.as_str()?).ok()?.try_into().ok()
 }
 
 fn algorithm(kind: TicketKind) -> Algorithm {

@@ -1,6 +1,9 @@
 //! The players: their plan, what they share with whoever watches, and what they saw.
 
-pub mod websocket;
+mod datagrams;
+mod tally;
+mod websocket;
+mod webtransport;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -49,6 +52,10 @@ pub struct Plan {
 pub enum Crowd {
     /// TCP, with TLS or without.
     WebSocket(Plan),
+    /// QUIC.
+    WebTransport(Plan),
+    /// The datagrams of the floor.
+    Datagrams(Plan),
 }
 
 impl Crowd {
@@ -59,6 +66,8 @@ impl Crowd {
     pub fn run(&self, shared: &Arc<Shared>) -> Result<Seen, Fault> {
         match self {
             Self::WebSocket(plan) => websocket::run(plan, shared),
+            Self::WebTransport(plan) => webtransport::run(plan, shared),
+            Self::Datagrams(plan) => datagrams::run(plan, shared),
         }
     }
 }
