@@ -42,10 +42,16 @@ impl Target {
     }
 
     fn start(options: &Options, subject: Subject) -> Result<Self, Fault> {
-        let (mint, key) = Mint::fresh(algorithm(options.tickets))?;
+        let (mint, key) = Mint::fresh(algorithm(match subject {
+            // It knows no other.
+            Subject::Bare | Subject::BareTls => TicketKind::Hs256,
+            _ => options.tickets,
+        }))?;
         let role = match subject {
             Subject::FloorWebsocket => "floor-websocket",
             Subject::FloorWebtransport => "floor-webtransport",
+            Subject::Bare => "bare",
+            Subject::BareTls => "bare-tls",
             _ => "serve",
         };
         let mut arguments: Vec<String> = vec![
@@ -55,7 +61,7 @@ impl Target {
             format!("--tick={}", options.tick),
             format!("--core={}", options.server_core),
         ];
-        if role == "serve" {
+        if !subject.is_floor() {
             arguments.push(format!("--keys={}", key.0.display()));
         }
         let child = Running::start(if subject.is_floor() { "floor" } else { "server" }, &arguments)?;
@@ -119,7 +125,7 @@ impl Target {
     /// [`Fault`] when there is no TLS to be had.
     pub fn crowds(&self, options: &Options, subject: Subject, players: usize) -> Result<Vec<Crowd>, Fault> {
         let tls = match subject {
-            Subject::WebsocketTls => Some(Arc::new(tls::client(self.certificate, b"http/1.1")?)),
+            Subject::WebsocketTls | Subject::BareTls => Some(Arc::new(tls::client(self.certificate, b"http/1.1")?)),
             _ => None,
         };
         let behaviour = match options.scenario {
@@ -127,7 +133,7 @@ impl Target {
             Scenario::SlowReaders => Behaviour::Slow(10),
             Scenario::Forged => Behaviour::Forged,
             Scenario::Churn => Behaviour::Churn(10_000_000),
-            Scenario::Steady | Scenario::Ramp => Behaviour::Steady,
+            Scenario::Steady | Scenario::Ramp | Scenario::Handshake => Behaviour::Steady,
         };
         let whole = Plan {
             address: self.address,
@@ -146,7 +152,11 @@ impl Target {
             behaviour: if subject.is_floor() { Behaviour::Steady } else { behaviour },
         };
         Ok(match subject {
-            Subject::Websocket | Subject::WebsocketTls | Subject::FloorWebsocket => vec![Crowd::WebSocket(whole)],
+            Subject::Websocket
+            | Subject::WebsocketTls
+            | Subject::FloorWebsocket
+            | Subject::Bare
+            | Subject::BareTls => vec![Crowd::WebSocket(whole)],
             Subject::Webtransport => vec![Crowd::WebTransport(whole)],
             Subject::FloorWebtransport => vec![Crowd::Datagrams(whole)],
             Subject::Mix => {

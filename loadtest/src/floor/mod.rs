@@ -1,5 +1,6 @@
 //! What the kernel alone costs: servers that do nothing but move the bytes.
 
+pub mod bare;
 pub mod seal;
 pub mod udp;
 pub mod websocket;

@@ -5,6 +5,8 @@ mod tally;
 mod websocket;
 mod webtransport;
 
+pub use webtransport::WebTransportDoor;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -87,9 +89,7 @@ pub enum Behaviour {
     Churn(u64),
 }
 
-/// The phases of a run, as the players are told.
-pub const BEFORE: u8 = 0;
-/// What is seen now is reported.
+/// A phase of a run, as the players are told (0 comes first): what is seen now is reported.
 pub const OPEN: u8 = 1;
 /// No more.
 pub const AFTER: u8 = 2;
@@ -97,7 +97,7 @@ pub const AFTER: u8 = 2;
 /// What the players and whoever watches them have in common.
 #[derive(Debug, Default)]
 pub struct Shared {
-    /// [`BEFORE`], [`OPEN`] or [`AFTER`].
+    /// 0, [`OPEN`] or [`AFTER`].
     pub phase: AtomicU8,
     /// Everybody goes.
     pub stop: AtomicBool,

@@ -47,6 +47,7 @@ pub fn run(plan: &Plan, shared: &Arc<Shared>) -> Result<Seen, Fault> {
             places: RefCell::new(vec![None; plan.players]),
             next_new: Cell::new(plan.first + plan.players as u64 * plan.stride),
             storms: Cell::new(0),
+            beat: Cell::new(BEAT),
         });
         for index in 0..plan.players {
             tokio::task::spawn_local(live(Rc::clone(&crowd), index));
@@ -60,6 +61,56 @@ pub fn run(plan: &Plan, shared: &Arc<Shared>) -> Result<Seen, Fault> {
     })
 }
 
+/// A way in and out again, for those who only measure handshakes.
+pub struct WebTransportDoor(Endpoint<endpoint_side::Client>);
+
+impl WebTransportDoor {
+    /// Makes a socket for it.
+    ///
+    /// # Errors
+    /// [`Fault::Local`] when there is none.
+    pub fn new(plan: &Plan) -> Result<Self, Fault> {
+        endpoint(plan).map(Self)
+    }
+
+    /// In with a ticket, up to the seat, and out.
+    ///
+    /// # Errors
+    /// What failed.
+    pub async fn pass(&self, plan: &Plan, ticket: String) -> Result<(), String> {
+        self.enter(plan, ticket).await.map_err(|end| match end {
+            End::Failed(why) => why,
+            End::Storm | End::Left => "left".to_owned(),
+        })
+    }
+
+    async fn enter(&self, plan: &Plan, ticket: String) -> Result<(), End> {
+        let connection = self.0.connect(format!("https://{}{PLAY_PATH}", plan.authority)).await?;
+        let (mut send, mut receive) = connection.open_bi().await?.await?;
+        let hello = ClientMessage::Hello { ticket, join: format!("quick:{}", plan.game), resume: None };
+        let mut framed = Vec::new();
+        put_control(&codec::encode(&hello), &mut framed);
+        send.write_all(&framed).await?;
+        let mut reader = ControlReader::new(MOST);
+        loop {
+            while let Some(message) = reader.poll_message()? {
+                match message.first() {
+                    Some(&frames::SEATED) => {
+                        connection.close(0u32.into(), b"");
+                        return Ok(());
+                    }
+                    Some(&GOODBYE) => return Err(End::Failed("refused".into())),
+                    _ => {}
+                }
+            }
+            match receive.quic_stream_mut().read_chunk(CHUNK, true).await? {
+                Some(chunk) => reader.handle_bytes(&chunk.bytes),
+                None => return Err(End::Failed("the server hung up".into())),
+            }
+        }
+    }
+}
+
 struct Crowd {
     plan: Plan,
     shared: Arc<Shared>,
@@ -70,6 +121,8 @@ struct Crowd {
     places: RefCell<Vec<Option<Place>>>,
     next_new: Cell<u64>,
     storms: Cell<u64>,
+    /// How often each player says that it lives.
+    beat: Cell<Duration>,
 }
 
 #[derive(Clone)]
@@ -184,6 +237,7 @@ impl Crowd {
             ServerMessage::Welcome(welcome) => {
                 let now = now_us();
                 self.shared.saw_clock(welcome.server_time_us, now);
+                self.beat.set(Duration::from_millis(u64::from(welcome.heartbeat_ms) / 3).max(Duration::from_secs(1)));
                 player.resume = Some(welcome.resume);
                 if welcome.outcome != ResumeOutcome::Resumed {
                     player.received = welcome.counted;
@@ -226,7 +280,7 @@ impl Crowd {
                 None => pending().await,
             }
         });
-        let mut beat = pin!(sleep(BEAT));
+        let mut beat = pin!(sleep(self.beat.get()));
         let mut assembler = Assembler::default();
         let storms = self.storms.get();
         let mut chunk = Box::pin(receive.quic_stream_mut().read_chunk(CHUNK, true));
@@ -267,7 +321,7 @@ impl Crowd {
                     let mut framed = Vec::new();
                     put_control(&codec::encode(&ping), &mut framed);
                     send.write_all(&framed).await?;
-                    beat.set(sleep(BEAT));
+                    beat.set(sleep(self.beat.get()));
                 }
                 () = &mut leaving => {
                     let mut framed = Vec::new();
@@ -480,7 +534,9 @@ const SOCKETS: usize = 4;
 const BUFFER: usize = 4 * 1_024 * 1_024;
 /// The first byte of a datagram that holds a whole message.
 const WHOLE: u8 = 0;
+/// The number of the message Goodbye.
+const GOODBYE: u8 = 1;
 const CHUNK: usize = 16 * 1_024;
 const MOST: usize = 1 << 20;
-/// How often a player says that it lives: under the 15 s that a server allows.
+/// How often a player says that it lives, before the server has said how often it must.
 const BEAT: Duration = Duration::from_secs(5);
