@@ -104,6 +104,8 @@ pub fn first_frame(bytes: &[u8]) -> Option<Frame<'_>> {
 pub const INPUTS: u8 = 2;
 /// Snapshot.
 pub const SNAPSHOT: u8 = 3;
+/// Seated.
+pub const SEATED: u8 = 9;
 /// RFC 6455 5.2: a binary frame.
 pub const BINARY: u8 = 2;
 /// A closing frame.

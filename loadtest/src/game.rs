@@ -32,6 +32,17 @@ pub struct Push {
 /// Bytes of a [`Push`].
 pub const INPUT_BYTES: usize = 24;
 
+/// An encoded input: six numbers of one half.
+pub const PUSH: [u8; INPUT_BYTES] = {
+    let mut bytes = [0; INPUT_BYTES];
+    let mut at = 0;
+    while at < INPUT_BYTES {
+        bytes[at + 3] = 0x3f;
+        at += 4;
+    }
+    bytes
+};
+
 #[derive(Clone, Copy, Default)]
 struct Body {
     at: [f32; 3],
@@ -142,6 +153,7 @@ mod tests {
             game.bodies.push(Body { at: [seats as f32; 3], speed: [1.0; 3] });
         }
         assert_eq!(codec::encode(&Push { force: [1.0; 3], aim: [2.0; 3] }).len(), INPUT_BYTES);
+        assert_eq!(codec::encode(&Push { force: [0.5; 3], aim: [0.5; 3] }), PUSH);
     }
 
     #[test]

@@ -26,6 +26,15 @@ pub enum Role {
     /// Serves the kernel's floor for WebSocket.
     #[command(hide = true)]
     FloorWebsocket(FloorArgs),
+    /// Serves the kernel's floor for WebTransport.
+    #[command(hide = true)]
+    FloorWebtransport(FloorArgs),
+    /// Serves the bare server for handshakes.
+    #[command(hide = true)]
+    Bare(ServeArgs),
+    /// The same over TLS.
+    #[command(hide = true)]
+    BareTls(ServeArgs),
 }
 
 /// For the child that serves muster.
@@ -116,6 +125,9 @@ pub struct Options {
     /// Measure these side by side, instead of --transport, --tls and --floor
     #[arg(long, value_enum, value_delimiter = ',')]
     pub compare: Vec<Subject>,
+    /// Handshakes one after the other, and four times as many 64 at once, for --scenario handshake
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(10..=100_000))]
+    pub handshakes: u32,
     /// How tickets are signed, with --spawn
     #[arg(long, value_enum, default_value_t = TicketKind::Eddsa)]
     pub tickets: TicketKind,
@@ -162,6 +174,10 @@ pub enum Subject {
     FloorWebsocket,
     /// The kernel's floor for WebTransport.
     FloorWebtransport,
+    /// For handshakes: fastwebsockets and one HS256 token.
+    Bare,
+    /// The same over TLS.
+    BareTls,
 }
 
 impl Subject {
@@ -174,6 +190,8 @@ impl Subject {
             Self::Mix => "muster, both transports",
             Self::FloorWebsocket => "floor, WebSocket",
             Self::FloorWebtransport => "floor, WebTransport",
+            Self::Bare => "bare fastwebsockets",
+            Self::BareTls => "bare fastwebsockets over TLS",
         }
     }
 
@@ -198,6 +216,8 @@ pub enum Scenario {
     Forged,
     /// Players leave and others come, all the time.
     Churn,
+    /// Only handshakes: one after the other, and 64 at once, beside a bare server.
+    Handshake,
 }
 
 /// How tickets are signed.
@@ -223,6 +243,15 @@ impl Options {
     pub fn subjects(&self) -> Vec<Subject> {
         if !self.compare.is_empty() {
             return self.compare.clone();
+        }
+        if self.scenario == Scenario::Handshake {
+            return vec![
+                Subject::Websocket,
+                Subject::Bare,
+                Subject::WebsocketTls,
+                Subject::BareTls,
+                Subject::Webtransport,
+            ];
         }
         let (muster, floor) = match (self.transport, self.tls) {
             (Way::Websocket, false) => (Subject::Websocket, Subject::FloorWebsocket),

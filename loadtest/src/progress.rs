@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// Shows how far a measurement is.
+/// Shows how far a measurement is. Clones draw the same bar.
+#[derive(Clone)]
 pub struct Progress {
     bar: ProgressBar,
 }
@@ -39,14 +40,8 @@ impl Progress {
         self.bar.set_message(format!("s, {snapshots} snapshots"));
     }
 
-    /// A line that stays.
-    pub fn say(&self, line: &str) {
-        self.bar.suspend(|| eprintln!("{line}"));
-    }
-}
-
-impl Drop for Progress {
-    fn drop(&mut self) {
+    /// Takes the bar away.
+    pub fn end(&self) {
         self.bar.finish_and_clear();
     }
 }

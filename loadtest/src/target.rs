@@ -3,6 +3,8 @@
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use muster::ticket::Algorithm;
 use muster::wire::PLAY_PATH;
 
@@ -40,10 +42,16 @@ impl Target {
     }
 
     fn start(options: &Options, subject: Subject) -> Result<Self, Fault> {
-        let (mint, key) = Mint::fresh(algorithm(options.tickets))?;
+        let (mint, key) = Mint::fresh(algorithm(match subject {
+            // It knows no other.
+            Subject::Bare | Subject::BareTls => TicketKind::Hs256,
+            _ => options.tickets,
+        }))?;
         let role = match subject {
             Subject::FloorWebsocket => "floor-websocket",
             Subject::FloorWebtransport => "floor-webtransport",
+            Subject::Bare => "bare",
+            Subject::BareTls => "bare-tls",
             _ => "serve",
         };
         let mut arguments: Vec<String> = vec![
@@ -53,7 +61,7 @@ impl Target {
             format!("--tick={}", options.tick),
             format!("--core={}", options.server_core),
         ];
-        if role == "serve" {
+        if !subject.is_floor() {
             arguments.push(format!("--keys={}", key.0.display()));
         }
         let child = Running::start(if subject.is_floor() { "floor" } else { "server" }, &arguments)?;
@@ -118,7 +126,7 @@ impl Target {
     /// [`Fault`] when there is no TLS to be had.
     pub fn crowds(&self, options: &Options, subject: Subject, players: usize) -> Result<Vec<Crowd>, Fault> {
         let tls = match subject {
-            Subject::WebsocketTls => Some(Arc::new(tls::client(self.certificate, b"http/1.1")?)),
+            Subject::WebsocketTls | Subject::BareTls => Some(Arc::new(tls::client(self.certificate, b"http/1.1")?)),
             _ => None,
         };
         let behaviour = match options.scenario {
@@ -126,7 +134,7 @@ impl Target {
             Scenario::SlowReaders => Behaviour::Slow(10),
             Scenario::Forged => Behaviour::Forged,
             Scenario::Churn => Behaviour::Churn(10_000_000),
-            Scenario::Steady | Scenario::Ramp => Behaviour::Steady,
+            Scenario::Steady | Scenario::Ramp | Scenario::Handshake => Behaviour::Steady,
         };
         let whole = Plan {
             address: self.address,
@@ -145,13 +153,18 @@ impl Target {
             behaviour: if subject.is_floor() { Behaviour::Steady } else { behaviour },
         };
         Ok(match subject {
-            Subject::Websocket | Subject::WebsocketTls | Subject::FloorWebsocket => vec![Crowd::WebSocket(whole)],
-            Subject::Webtransport | Subject::FloorWebtransport => vec![Crowd::WebSocket(whole)],
+            Subject::Websocket
+            | Subject::WebsocketTls
+            | Subject::FloorWebsocket
+            | Subject::Bare
+            | Subject::BareTls => vec![Crowd::WebSocket(whole)],
+            Subject::Webtransport => vec![Crowd::WebTransport(whole)],
+            Subject::FloorWebtransport => vec![Crowd::Datagrams(whole)],
             Subject::Mix => {
                 let half = Plan { stride: 2, ramp: whole.ramp / 2.0, ..whole };
                 let over_websocket = Plan { players: players.div_ceil(2), ..half.clone() };
                 let over_webtransport = Plan { first: 1, players: players / 2, ..half };
-                vec![Crowd::WebSocket(over_websocket), Crowd::WebSocket(over_webtransport)]
+                vec![Crowd::WebSocket(over_websocket), Crowd::WebTransport(over_webtransport)]
             }
         })
     }
@@ -161,12 +174,7 @@ impl Target {
 fn certificate_hash(address: SocketAddr) -> Option<[u8; 32]> {
     let answer = http::get(address, "/v1/certificate-hash")?;
     let answer: serde_json::Value = serde_json::from_str(&answer).ok()?;
-    let text = answer.as_object()?.values().filter_map(|value| value.as_str()).find(|text| text.len() == 64)?;
-    let mut hash = [0; 32];
-    for (byte, pair) in hash.iter_mut().zip(text.as_bytes().chunks(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    Some(hash)
+    STANDARD.decode(answer.get("value")?.as_str()?).ok()?.try_into().ok()
 }
 
 fn algorithm(kind: TicketKind) -> Algorithm {

@@ -1,6 +1,10 @@
 //! What the kernel alone costs: servers that do nothing but move the bytes.
 
+pub mod bare;
+pub mod seal;
+pub mod udp;
 pub mod websocket;
+pub mod webtransport;
 
 use std::time::Duration;
 

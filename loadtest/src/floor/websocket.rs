@@ -45,6 +45,7 @@ pub fn run(args: &FloorArgs) -> Result<(), Fault> {
         state: vec![0xa5; args.state_bytes],
         sessions: Vec::new(),
         links: Vec::new(),
+        inputs: false,
         sum: 0,
     };
     let mut events = Vec::with_capacity(1_024);
@@ -80,6 +81,8 @@ struct Floor {
     sessions: Vec<Vec<u64>>,
     /// By their numbers in the epoll; `None` once gone.
     links: Vec<Option<Link>>,
+    /// Whether anybody has sent one.
+    inputs: bool,
     /// Keeps what was unmasked from being optimised away.
     sum: u64,
 }
@@ -127,6 +130,7 @@ impl Floor {
             }
             return;
         }
+        self.inputs = true;
         // One frame a read, short: two bytes of header, four of mask.
         let Some((head, payload)) = buffer.get_mut(..count).and_then(|bytes| bytes.split_first_chunk_mut::<6>()) else {
             return;
@@ -147,11 +151,12 @@ impl Floor {
     }
 
     fn tick(&mut self) {
-        let Self { spread, state, sessions, links, .. } = self;
+        let Self { spread, state, sessions, links, inputs, .. } = self;
         spread.take_due(clock::now(), |session, tick, due| {
             let Some(members) = sessions.get(session) else { return };
-            // As long as muster's own: with what it tells each player of its inputs.
-            let applied = (0..members.len()).map(|seat| (SeatId(seat as u16), InputSeq(tick)));
+            // As long as muster's own: with what it tells each player of its inputs, where there are any.
+            let told = if *inputs { members.len() } else { 0 };
+            let applied = (0..told).map(|seat| (SeatId(seat as u16), InputSeq(tick)));
             let time_us = due.as_micros() as u64;
             let frame = SnapshotFrames::new(SessionTag(session as u32), Tick(tick), time_us, applied, state);
             for member in members {

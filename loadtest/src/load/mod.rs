@@ -1,6 +1,11 @@
 //! The players: their plan, what they share with whoever watches, and what they saw.
 
-pub mod websocket;
+mod datagrams;
+mod tally;
+mod websocket;
+mod webtransport;
+
+pub use webtransport::WebTransportDoor;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -49,6 +54,10 @@ pub struct Plan {
 pub enum Crowd {
     /// TCP, with TLS or without.
     WebSocket(Plan),
+    /// QUIC.
+    WebTransport(Plan),
+    /// The datagrams of the floor.
+    Datagrams(Plan),
 }
 
 impl Crowd {
@@ -59,6 +68,8 @@ impl Crowd {
     pub fn run(&self, shared: &Arc<Shared>) -> Result<Seen, Fault> {
         match self {
             Self::WebSocket(plan) => websocket::run(plan, shared),
+            Self::WebTransport(plan) => webtransport::run(plan, shared),
+            Self::Datagrams(plan) => datagrams::run(plan, shared),
         }
     }
 }
@@ -78,9 +89,7 @@ pub enum Behaviour {
     Churn(u64),
 }
 
-/// The phases of a run, as the players are told.
-pub const BEFORE: u8 = 0;
-/// What is seen now is reported.
+/// A phase of a run, as the players are told (0 comes first): what is seen now is reported.
 pub const OPEN: u8 = 1;
 /// No more.
 pub const AFTER: u8 = 2;
@@ -88,7 +97,7 @@ pub const AFTER: u8 = 2;
 /// What the players and whoever watches them have in common.
 #[derive(Debug, Default)]
 pub struct Shared {
-    /// [`BEFORE`], [`OPEN`] or [`AFTER`].
+    /// 0, [`OPEN`] or [`AFTER`].
     pub phase: AtomicU8,
     /// Everybody goes.
     pub stop: AtomicBool,

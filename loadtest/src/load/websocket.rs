@@ -8,6 +8,8 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use muster::codec;
 use muster::ids::InputSeq;
 use muster::wire::{Code, Goodbye, PROTOCOL, ServerMessage};
@@ -18,11 +20,12 @@ use rustls::ClientConnection;
 use rustls::pki_types::ServerName;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{AFTER, Behaviour, Micros, OPEN, Plan, Second, Seen, Shared, micros, record};
+use super::tally::{Tally, Turn, Watch};
+use super::{Behaviour, Plan, Seen, Shared, record};
 use crate::clock::now_us;
 use crate::fault::Fault;
 use crate::frames::{self, BINARY, CLOSE};
-use crate::game::INPUT_BYTES;
+use crate::game::PUSH;
 
 /// Lets a group of players play until told to stop.
 ///
@@ -45,18 +48,14 @@ pub fn run(plan: &Plan, shared: &Arc<Shared>) -> Result<Seen, Fault> {
         pings_from: start + PING_US,
         ping_turn: 0,
         storms: 0,
-        opened: None,
-        second: 0,
-        second_age: micros(),
-        second_count: 0,
         message: Vec::new(),
         frame: Vec::new(),
-        seen: Seen::default(),
+        tally: Tally::new(plan.tick),
         next_new: plan.first + plan.players as u64 * plan.stride,
         forged: None,
     };
     crowd.run()?;
-    Ok(crowd.seen)
+    Ok(crowd.tally.seen)
 }
 
 struct Crowd<'a> {
@@ -75,14 +74,9 @@ struct Crowd<'a> {
     pings_from: u64,
     ping_turn: u64,
     storms: u64,
-    /// When the window was opened.
-    opened: Option<u64>,
-    second: u64,
-    second_age: Micros,
-    second_count: u64,
     message: Vec<u8>,
     frame: Vec<u8>,
-    seen: Seen,
+    tally: Tally,
     next_new: u64,
     forged: Option<Forgery>,
 }
@@ -108,11 +102,7 @@ struct Player {
     /// What the socket did not take.
     unsent: Vec<u8>,
     seq: u32,
-    seen: u32,
-    last_arrival: u64,
-    last_tick: u32,
-    /// Since when it is seated, within the window.
-    counted_from: Option<u64>,
+    watch: Watch,
     resume: Option<[u8; 32]>,
     received: u64,
     resuming: bool,
@@ -146,10 +136,7 @@ impl Player {
             partial: Vec::new(),
             unsent: Vec::new(),
             seq: 0,
-            seen: 0,
-            last_arrival: 0,
-            last_tick: 0,
-            counted_from: None,
+            watch: Watch::default(),
             resume: None,
             received: 0,
             resuming: false,
@@ -165,7 +152,6 @@ impl Player {
         self.tls = None;
         self.partial.clear();
         self.unsent.clear();
-        self.last_arrival = 0;
         self.deaf = false;
     }
 }
@@ -189,7 +175,7 @@ impl Crowd<'_> {
                 self.handle_ready(event.data.u64() as usize, &mut buffer);
             }
         }
-        self.close_window(now_us());
+        self.follow_phase(now_us());
         Ok(())
     }
 
@@ -207,21 +193,14 @@ impl Crowd<'_> {
 
     /// Opens and closes the window as the watcher says.
     fn follow_phase(&mut self, now: u64) {
-        let phase = self.shared.phase.load(Ordering::Relaxed);
-        match (self.opened, phase) {
-            (None, OPEN) => {
-                self.opened = Some(now);
-                for player in &mut self.players {
-                    player.counted_from = (player.state == State::Seated).then_some(now);
+        match self.tally.follow(self.shared, now) {
+            Turn::Opened => {
+                for player in self.players.iter_mut().filter(|player| player.state == State::Seated && !player.deaf) {
+                    self.tally.start(&mut player.watch, now);
                 }
             }
-            (Some(opened), OPEN) => {
-                while now >= opened + (self.second + 1) * 1_000_000 {
-                    self.end_second();
-                }
-            }
-            (Some(_), AFTER) => self.close_window(now),
-            _ => {}
+            Turn::Closed => (0..self.players.len()).for_each(|index| self.stop_counting(index, now)),
+            Turn::Same => {}
         }
         let storms = self.shared.storm.load(Ordering::Relaxed);
         if storms != self.storms {
@@ -230,31 +209,10 @@ impl Crowd<'_> {
         }
     }
 
-    fn end_second(&mut self) {
-        self.second += 1;
-        self.seen.seconds.push(Second {
-            snapshots: std::mem::take(&mut self.second_count),
-            age_p50_us: self.second_age.value_at_quantile(0.5),
-            age_p99_us: self.second_age.value_at_quantile(0.99),
-        });
-        self.second_age.reset();
-    }
-
-    fn close_window(&mut self, now: u64) {
-        if self.opened.take().is_none() {
-            return;
-        }
-        for index in 0..self.players.len() {
-            self.stop_counting(index, now);
-        }
-    }
-
     /// What was due for a player ends with its seat, or with the window.
     fn stop_counting(&mut self, index: usize, now: u64) {
         let Some(player) = self.players.get_mut(index) else { return };
-        if let Some(from) = player.counted_from.take() {
-            self.seen.due += now.saturating_sub(from) as f64 * f64::from(self.plan.tick) / 1e6;
-        }
+        self.tally.stop(&mut player.watch, now);
     }
 
     fn follow_schedule(&mut self, now: u64) {
@@ -343,7 +301,7 @@ impl Crowd<'_> {
         epoll::modify(&self.epoll, socket, EventData::new_u64(index as u64), EventFlags::IN)
             .map_err(|error| error.to_string())?;
         let Some(config) = &self.plan.tls else {
-            record(&mut self.seen.connect, now_us().saturating_sub(player.due));
+            record(&mut self.tally.seen.connect, now_us().saturating_sub(player.due));
             return self.ask(index);
         };
         let name = ServerName::try_from(host_of(&self.plan.authority).to_owned()).map_err(|error| error.to_string())?;
@@ -363,7 +321,7 @@ impl Crowd<'_> {
         let Plan { path, authority, mint, .. } = self.plan;
         let credentials = match player.resume {
             Some(token) if player.resuming => {
-                format!("Sec-WebSocket-Protocol: {PROTOCOL}, resume.{}.{}\r\n", base64url(&token), player.received)
+                format!("Sec-WebSocket-Protocol: {PROTOCOL}, resume.{}.{}\r\n", URL_SAFE_NO_PAD.encode(token), player.received)
             }
             _ => {
                 player.resuming = false;
@@ -409,7 +367,7 @@ impl Crowd<'_> {
             tls.write_tls(socket).map_err(|error| error.to_string())?;
         }
         if player.state == State::Securing && !tls.is_handshaking() {
-            record(&mut self.seen.connect, now_us().saturating_sub(player.due));
+            record(&mut self.tally.seen.connect, now_us().saturating_sub(player.due));
             self.ask(index)?;
         }
         loop {
@@ -424,8 +382,8 @@ impl Crowd<'_> {
     }
 
     fn handle_bytes(&mut self, index: usize, bytes: &[u8]) -> Result<(), String> {
-        if self.opened.is_some() {
-            self.seen.bytes_in += bytes.len() as u64;
+        if self.tally.is_open() {
+            self.tally.seen.bytes_in += bytes.len() as u64;
         }
         let Some(player) = self.players.get_mut(index) else { return Ok(()) };
         if player.partial.is_empty() {
@@ -476,12 +434,13 @@ impl Crowd<'_> {
         let now = now_us();
         if let Some(head) = frames::snapshot_head(message) {
             let Some(player) = self.players.get_mut(index) else { return Ok(()) };
-            player.seen = head.tick;
             if player.state == State::Open {
                 // The floor has no seats; its first snapshot stands for one.
                 self.handle_seat(index, now);
             }
-            self.handle_snapshot(index, head, now);
+            if let Some(player) = self.players.get_mut(index) {
+                self.tally.snapshot(&mut player.watch, head, self.shared, now);
+            }
             return Ok(());
         }
         match codec::decode::<ServerMessage>(message) {
@@ -490,7 +449,7 @@ impl Crowd<'_> {
                 self.ping_us = (u64::from(welcome.heartbeat_ms) * 1_000 / 3).max(1_000_000);
                 let Some(player) = self.players.get_mut(index) else { return Ok(()) };
                 if player.forged {
-                    self.seen.forged_accepted += 1;
+                    self.tally.seen.forged_accepted += 1;
                 }
                 player.resume = Some(welcome.resume.0);
                 if welcome.outcome != muster::wire::ResumeOutcome::Resumed {
@@ -498,10 +457,10 @@ impl Crowd<'_> {
                 }
                 if player.resuming {
                     // Its seat is where it was; nobody tells it again.
-                    record(&mut self.seen.back, now.saturating_sub(player.lost_at));
+                    record(&mut self.tally.seen.back, now.saturating_sub(player.lost_at));
                     self.handle_seat(index, now);
                 } else {
-                    record(&mut self.seen.welcome, now.saturating_sub(player.asked));
+                    record(&mut self.tally.seen.welcome, now.saturating_sub(player.asked));
                 }
             }
             Ok(ServerMessage::Goodbye(Goodbye { code, reason, .. })) => return Err(format!("{reason} ({code})")),
@@ -513,7 +472,7 @@ impl Crowd<'_> {
                     let InputSeq(last) = seated.last_input;
                     player.seq = last;
                     if player.state == State::Open {
-                        record(&mut self.seen.seat, now.saturating_sub(player.asked));
+                        record(&mut self.tally.seen.seat, now.saturating_sub(player.asked));
                         self.handle_seat(index, now);
                     }
                 }
@@ -529,12 +488,12 @@ impl Crowd<'_> {
             return;
         }
         player.state = State::Seated;
-        player.counted_from = self.opened.map(|_| now);
+        self.tally.start(&mut player.watch, now);
         self.shared.seated.fetch_add(1, Ordering::Relaxed);
         match self.plan.behaviour {
             Behaviour::Slow(one_in) if index.is_multiple_of(one_in) => {
                 player.deaf = true;
-                player.counted_from = None;
+                self.tally.stop(&mut player.watch, now);
                 if let Some(socket) = &player.socket {
                     // Without this it would be told of every byte that it does not read.
                     let _ = epoll::modify(&self.epoll, socket, EventData::new_u64(index as u64), EventFlags::empty());
@@ -548,44 +507,24 @@ impl Crowd<'_> {
         }
     }
 
-    fn handle_snapshot(&mut self, index: usize, head: frames::SnapshotHead, now: u64) {
-        let Some(player) = self.players.get_mut(index) else { return };
-        let last = std::mem::replace(&mut player.last_arrival, now);
-        player.last_tick = head.tick;
-        if player.counted_from.is_none() || self.opened.is_none() {
-            return;
-        }
-        self.seen.snapshots += 1;
-        self.second_count += 1;
-        self.shared.snapshots.fetch_add(1, Ordering::Relaxed);
-        if last > 0 {
-            let period = 1_000_000 / u64::from(self.plan.tick);
-            record(&mut self.seen.jitter, (now - last).abs_diff(period));
-        }
-        if let Some(age) = self.shared.age_us(head.time_us, now) {
-            record(&mut self.seen.age, age);
-            record(&mut self.second_age, age);
-        }
-    }
-
     fn send_input(&mut self, index: usize) {
         let Some(player) = self.players.get_mut(index) else { return };
         if player.state != State::Seated || player.deaf {
             return;
         }
         if !player.unsent.is_empty() {
-            self.seen.inputs_shed += 1;
+            self.tally.seen.inputs_shed += 1;
             return;
         }
         player.seq += 1;
         self.message.clear();
         self.frame.clear();
-        frames::put_input(player.seen, player.seq, &PUSH, &mut self.message);
+        frames::put_input(player.watch.tick, player.seq, &PUSH, &mut self.message);
         frames::put_masked(BINARY, &self.message, player.seq.to_le_bytes(), &mut self.frame);
         let outcome = write(player, &self.frame);
-        if self.opened.is_some() {
-            self.seen.inputs += 1;
-            self.seen.bytes_out += self.frame.len() as u64;
+        if self.tally.is_open() {
+            self.tally.seen.inputs += 1;
+            self.tally.seen.bytes_out += self.frame.len() as u64;
         }
         if let Err(error) = outcome {
             self.handle_end(index, &error.to_string());
@@ -617,15 +556,15 @@ impl Crowd<'_> {
         player.state = State::Over;
         if forged {
             if why.starts_with("bad-ticket") {
-                self.seen.forged_refused += 1;
+                self.tally.seen.forged_refused += 1;
             } else {
-                self.seen.fail(format!("forged: {why}"));
+                self.tally.seen.fail(format!("forged: {why}"));
             }
             return;
         }
-        self.seen.fail(why);
+        self.tally.seen.fail(why);
         if state == State::Seated {
-            self.seen.lost += 1;
+            self.tally.seen.lost += 1;
             self.shared.seated.fetch_sub(1, Ordering::Relaxed);
         } else {
             self.shared.failed.fetch_add(1, Ordering::Relaxed);
@@ -670,7 +609,7 @@ impl Crowd<'_> {
             let _ = write(player, &self.frame);
             self.stop_counting(index, now);
             self.shared.seated.fetch_sub(1, Ordering::Relaxed);
-            self.seen.turnover += 1;
+            self.tally.seen.turnover += 1;
             let number = self.next_new;
             self.next_new += self.plan.stride;
             if let Some(place) = self.players.get_mut(index) {
@@ -682,7 +621,7 @@ impl Crowd<'_> {
 
     /// One forged ticket after the other, as many a second as players come in the ramp.
     fn follow_forgery(&mut self, now: u64) {
-        if self.opened.is_none() {
+        if !self.tally.is_open() {
             return;
         }
         let interval = (1e6 / self.plan.ramp) as u64;
@@ -757,45 +696,12 @@ fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
     bytes.windows(what.len()).position(|window| window == what)
 }
 
-/// base64url without padding (RFC 4648 5).
-fn base64url(bytes: &[u8]) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let padded = chunk.iter().chain(&[0, 0]).take(3).fold(0u32, |bits, byte| (bits << 8) | u32::from(*byte));
-        for place in 0..=chunk.len() {
-            let letter = (padded >> (18 - 6 * place)) & 63;
-            out.push(LETTERS.get(letter as usize).copied().map_or('A', char::from));
-        }
-    }
-    out
-}
-
-/// An input as the game of the measurements takes it: six numbers of one half.
-const PUSH: [u8; INPUT_BYTES] = {
-    let mut bytes = [0; INPUT_BYTES];
-    let mut at = 0;
-    while at < INPUT_BYTES {
-        bytes[at + 3] = 0x3f;
-        at += 4;
-    }
-    bytes
-};
-
 /// How often a player says that it lives, before the server has said how often it must.
 const PING_US: u64 = 5_000_000;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn base64url_is_that_of_the_rfc() {
-        for (plain, coded) in [("", ""), ("f", "Zg"), ("fo", "Zm8"), ("foo", "Zm9v"), ("foob", "Zm9vYg")] {
-            assert_eq!(base64url(plain.as_bytes()), coded);
-        }
-        assert_eq!(base64url(&[0xfb, 0xff]), "-_8");
-    }
 
     #[test]
     fn a_refusal_is_told_by_its_slug() {

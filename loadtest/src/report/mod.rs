@@ -1,12 +1,15 @@
 //! The report of a whole run: every measurement, their medians, and the ratios that travel.
 
+pub mod html;
 pub mod table;
 
 use serde::Serialize;
 
 use crate::figures::{Figures, median};
+use crate::handshake::Handshakes;
 use crate::machine;
 use crate::options::{Options, Subject};
+use crate::ramp::Ceiling;
 
 /// Everything that came out.
 #[derive(Debug, Serialize)]
@@ -25,6 +28,12 @@ pub struct Report {
     pub medians: Vec<Medians>,
     /// One subject over another: medians of the ratio in each round.
     pub ratios: Vec<Ratio>,
+    /// How many players were carried, after a ramp.
+    pub ceilings: Vec<Ceiling>,
+    /// Handshakes in the order they were measured.
+    pub handshakes: Vec<Handshakes>,
+    /// Server processor time of a handshake, one after the other: one subject over another, medians of the rounds.
+    pub handshake_ratios: Vec<Ratio>,
     /// What the reader must know.
     pub warnings: Vec<String>,
     /// Why the run ended early; the figures are those until then.
@@ -94,9 +103,35 @@ impl Report {
             measurements,
             medians,
             ratios,
+            ceilings: Vec::new(),
+            handshakes: Vec::new(),
+            handshake_ratios: Vec::new(),
             warnings,
             fault: None,
         }
+    }
+}
+
+impl Report {
+    /// Adds what was measured of handshakes.
+    pub fn take_handshakes(&mut self, subjects: &[Subject], handshakes: Vec<Handshakes>) {
+        let of = |subject: Subject| handshakes.iter().filter(move |one| one.subject == subject.name());
+        for (subject, over) in [
+            (Subject::Websocket, Subject::Bare),
+            (Subject::WebsocketTls, Subject::Websocket),
+            (Subject::BareTls, Subject::Bare),
+            (Subject::Webtransport, Subject::WebsocketTls),
+        ] {
+            if !subjects.contains(&subject) || !subjects.contains(&over) {
+                continue;
+            }
+            let rounds: Vec<f64> =
+                of(subject).zip(of(over)).map(|(one, other)| one.cpu_alone_us / other.cpu_alone_us).collect();
+            if let Some(cpu) = median(rounds.clone()) {
+                self.handshake_ratios.push(Ratio { subject: subject.name(), over: over.name(), cpu, rounds });
+            }
+        }
+        self.handshakes = handshakes;
     }
 }
 

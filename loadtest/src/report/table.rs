@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::Report;
+use super::{Ratio, Report};
 use crate::figures::{Figures, Quantiles};
 
 /// Writes the whole report.
@@ -44,6 +44,28 @@ pub fn render(report: &Report) -> String {
             ratio.cpu,
             rounds.join(", ")
         );
+    }
+    for one in &report.handshakes {
+        let _ = writeln!(
+            out,
+            "\n{}: handshakes to a seat\n  alone {:.0} us of server CPU each, p50 {} ms, p99 {} ms\n  64 at once {:.0} us each, {:.0} a second, {} failed",
+            one.subject,
+            one.cpu_alone_us,
+            ms(one.alone_us.p50 as f64),
+            ms(one.alone_us.p99 as f64),
+            one.cpu_crowded_us,
+            one.per_second,
+            one.failed
+        );
+    }
+    for ratio in &report.handshake_ratios {
+        let Ratio { subject, over, cpu, rounds } = ratio;
+        let _ = writeln!(out, "\n{subject} over {over}: {cpu:.2} times the server CPU per handshake ({rounds:.2?})");
+    }
+    for ceiling in &report.ceilings {
+        let broke = ceiling.broke.as_deref().unwrap_or("the steps ran out");
+        let caveat = if ceiling.tester_was_the_bottleneck { "; the tester was at its own end by then" } else { "" };
+        let _ = writeln!(out, "\n{} carries {} players; then: {broke}{caveat}", ceiling.subject, ceiling.players);
     }
     for warning in &report.warnings {
         let _ = writeln!(out, "\nWARNING: {warning}");
