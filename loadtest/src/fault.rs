@@ -15,7 +15,9 @@ pub enum Fault {
     #[error("the server refuses the tickets ({0}); give the private key that it trusts with --key")]
     TicketRejected(String),
     /// The limit of open files is too low.
-    #[error("{needed} open files are needed and {allowed} allowed; raise it with `ulimit -n {needed}` or ask for fewer --players")]
+    #[error(
+        "{needed} open files are needed and {allowed} allowed; raise it with `ulimit -n {needed}` or ask for fewer --players"
+    )]
     FileDescriptors {
         /// For this run.
         needed: u64,

@@ -64,7 +64,8 @@ impl Process {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.0)).ok()?;
         let after_name = stat.rsplit_once(')')?.1;
         // Fields 14 and 15 of proc_pid_stat(5); the first here is field 3.
-        let ticks: u64 = after_name.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+        let ticks: u64 =
+            after_name.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
         Some(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
     }
 

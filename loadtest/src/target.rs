@@ -90,7 +90,8 @@ impl Target {
         let certificate = target.is_loopback().then(|| certificate_hash(address)).flatten();
         let mint = match &options.key {
             Some(path) => {
-                let text = std::fs::read_to_string(path).map_err(|error| Fault::local(path.display().to_string(), error))?;
+                let text =
+                    std::fs::read_to_string(path).map_err(|error| Fault::local(path.display().to_string(), error))?;
                 Mint::from_text(&text)?
             }
             None => Mint::from_dev_server(address, players)?,
@@ -152,11 +153,9 @@ impl Target {
             behaviour: if subject.is_floor() { Behaviour::Steady } else { behaviour },
         };
         Ok(match subject {
-            Subject::Websocket
-            | Subject::WebsocketTls
-            | Subject::FloorWebsocket
-            | Subject::Bare
-            | Subject::BareTls => vec![Crowd::WebSocket(whole)],
+            Subject::Websocket | Subject::WebsocketTls | Subject::FloorWebsocket | Subject::Bare | Subject::BareTls => {
+                vec![Crowd::WebSocket(whole)]
+            }
             Subject::Webtransport => vec![Crowd::WebTransport(whole)],
             Subject::FloorWebtransport => vec![Crowd::Datagrams(whole)],
             Subject::Mix => {

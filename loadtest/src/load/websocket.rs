@@ -321,7 +321,11 @@ impl Crowd<'_> {
         let Plan { path, authority, mint, .. } = self.plan;
         let credentials = match player.resume {
             Some(token) if player.resuming => {
-                format!("Sec-WebSocket-Protocol: {PROTOCOL}, resume.{}.{}\r\n", URL_SAFE_NO_PAD.encode(token), player.received)
+                format!(
+                    "Sec-WebSocket-Protocol: {PROTOCOL}, resume.{}.{}\r\n",
+                    URL_SAFE_NO_PAD.encode(token),
+                    player.received
+                )
             }
             _ => {
                 player.resuming = false;
@@ -500,7 +504,9 @@ impl Crowd<'_> {
                 }
             }
             // Some stay for half of it and some for one and a half: by their numbers, so that a run can be repeated.
-            Behaviour::Churn(stay) => player.leave_at = now + stay / 2 + player.number.wrapping_mul(7_919) % stay.max(1),
+            Behaviour::Churn(stay) => {
+                player.leave_at = now + stay / 2 + player.number.wrapping_mul(7_919) % stay.max(1)
+            }
             _ => {}
         }
     }
