@@ -22,6 +22,7 @@ mod report;
 mod serve;
 mod target;
 mod tickets;
+mod timer;
 mod tls;
 
 use std::io::Write as _;
@@ -30,9 +31,9 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use crate::fault::Fault;
+use crate::figures::Figures;
 use crate::handshake::Handshakes;
 use crate::measure::measure;
-use crate::figures::Figures;
 use crate::options::{Cli, Options, Role, Scenario, Subject};
 use crate::progress::Progress;
 use crate::report::Report;
@@ -67,6 +68,7 @@ fn run(options: &Options) -> Result<(), Fault> {
     if options.url.is_some() && subjects.iter().any(|subject| subject.is_floor()) {
         return Err(Fault::Options("the floor is measured beside a server of the tester's own: use --spawn".into()));
     }
+    let idle = if options.spawn { timer::idle_lateness(options.server_core) } else { None };
     let progress = Progress::new(options.quiet);
     let mut measurements = Vec::new();
     let mut fault = None;
@@ -89,6 +91,7 @@ fn run(options: &Options) -> Result<(), Fault> {
     }
     progress.end();
     let mut report = Report::new(&subjects, measurements, options);
+    report.idle_timer_us = idle;
     report.ceilings = ceilings;
     report.take_handshakes(&subjects, handshakes);
     report.fault = fault.as_ref().map(ToString::to_string);

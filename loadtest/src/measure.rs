@@ -185,7 +185,8 @@ impl Run {
     fn complete(&self, figures: &mut Figures, from: &Used, to: &Used) {
         let seconds = figures.seconds.max(0.001);
         figures.own_core = (to.own - from.own) / seconds;
-        if self.target.process().is_some() {
+        // A server that has died has left nothing to read.
+        if self.target.process().is_some() && to.server >= from.server {
             let server = to.server - from.server;
             figures.server_core = Some(server / seconds);
             if figures.snapshots > 0 {

@@ -153,11 +153,9 @@ impl Target {
             behaviour: if subject.is_floor() { Behaviour::Steady } else { behaviour },
         };
         Ok(match subject {
-            Subject::Websocket
-            | Subject::WebsocketTls
-            | Subject::FloorWebsocket
-            | Subject::Bare
-            | Subject::BareTls => vec![Crowd::WebSocket(whole)],
+            Subject::Websocket | Subject::WebsocketTls | Subject::FloorWebsocket | Subject::Bare | Subject::BareTls => {
+                vec![Crowd::WebSocket(whole)]
+            }
             Subject::Webtransport => vec![Crowd::WebTransport(whole)],
             Subject::FloorWebtransport => vec![Crowd::Datagrams(whole)],
             Subject::Mix => {

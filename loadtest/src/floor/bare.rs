@@ -68,7 +68,8 @@ async fn serve<I: AsyncRead + AsyncWrite + Unpin + Send + 'static>(io: I, judge:
         async move { Ok::<_, Infallible>(answer(request, &judge)) }
     });
     // A connection that breaks is over.
-    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(io), service).with_upgrades().await;
+    let _ =
+        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(io), service).with_upgrades().await;
 }
 
 fn answer(mut request: Request<Incoming>, judge: &Judge) -> Response<Empty<Bytes>> {
@@ -113,9 +114,7 @@ impl Judge {
     fn admits(&self, request: &Request<Incoming>) -> bool {
         let header = request.headers().get("authorization").and_then(|value| value.to_str().ok());
         let token = header.and_then(|value| value.strip_prefix("Bearer "));
-        token.is_some_and(|token| {
-            jsonwebtoken::decode::<serde_json::Value>(token, &self.key, &self.validation).is_ok()
-        })
+        token.is_some_and(|token| jsonwebtoken::decode::<serde_json::Value>(token, &self.key, &self.validation).is_ok())
     }
 }
 

@@ -321,7 +321,11 @@ impl Crowd<'_> {
         let Plan { path, authority, mint, .. } = self.plan;
         let credentials = match player.resume {
             Some(token) if player.resuming => {
-                format!("Sec-WebSocket-Protocol: {PROTOCOL}, resume.{}.{}\r\n", URL_SAFE_NO_PAD.encode(token), player.received)
+                format!(
+                    "Sec-WebSocket-Protocol: {PROTOCOL}, resume.{}.{}\r\n",
+                    URL_SAFE_NO_PAD.encode(token),
+                    player.received
+                )
             }
             _ => {
                 player.resuming = false;

@@ -14,7 +14,8 @@ use std::time::Duration;
 
 use muster::codec;
 use muster::wire::{
-    Assembler, ClientMessage, ControlReader, PLAY_PATH, ResumeOutcome, ResumePoint, ResumeToken, ServerMessage, put_control,
+    Assembler, ClientMessage, ControlReader, PLAY_PATH, ResumeOutcome, ResumePoint, ResumeToken, ServerMessage,
+    put_control,
 };
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::time::sleep;
@@ -519,8 +520,7 @@ fn endpoint(plan: &Plan) -> Result<Endpoint<endpoint_side::Client>, Fault> {
 }
 
 fn bind(to: SocketAddr) -> std::io::Result<UdpSocket> {
-    let any: std::net::IpAddr =
-        if to.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+    let any: std::net::IpAddr = if to.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
     let socket = Socket::new(Domain::for_address(to), Type::DGRAM, Some(Protocol::UDP))?;
     // The kernel caps these; what it grants is enough, or shows as snapshots that are missing.
     let _ = socket.set_recv_buffer_size(BUFFER);

@@ -74,7 +74,8 @@ fn medians(report: &Report, out: &mut String) {
          <th>jitter p99, ms<th>age p99, ms<th>KiB per link</tr>",
     );
     for median in &report.medians {
-        let cell = |value: Option<f64>, scale: f64| value.map_or("–".to_owned(), |value| format!("{:.2}", value / scale));
+        let cell =
+            |value: Option<f64>, scale: f64| value.map_or("–".to_owned(), |value| format!("{:.2}", value / scale));
         let _ = write!(
             out,
             "<tr><td>{}<td>{}<td>{}<td>{}&thinsp;%<td>{}<td>{}<td>{}<td>{}</tr>",
@@ -95,7 +96,9 @@ fn medians(report: &Report, out: &mut String) {
 fn plot(title: &str, lines: &[(String, Vec<(f64, f64)>)], out: &mut String) {
     let mut values: Vec<f64> = lines.iter().flat_map(|(_, points)| points.iter().map(|(_, y)| *y)).collect();
     values.sort_by(f64::total_cmp);
-    let Some(top) = values.get(values.len().saturating_sub(1) * 99 / 100).map(|top| top.max(0.001) * 1.1) else { return };
+    let Some(top) = values.get(values.len().saturating_sub(1) * 99 / 100).map(|top| top.max(0.001) * 1.1) else {
+        return;
+    };
     let right = lines.iter().flat_map(|(_, points)| points.iter().map(|(x, _)| *x)).fold(1.0, f64::max);
     let _ = write!(
         out,

@@ -5,7 +5,7 @@ pub mod table;
 
 use serde::Serialize;
 
-use crate::figures::{Figures, median};
+use crate::figures::{Figures, Quantiles, median};
 use crate::handshake::Handshakes;
 use crate::machine;
 use crate::options::{Options, Subject};
@@ -22,6 +22,8 @@ pub struct Report {
     pub cores: usize,
     /// The kernel.
     pub kernel: String,
+    /// How late the machine's own timer is before anything runs, on the server's core.
+    pub idle_timer_us: Option<Quantiles>,
     /// Measurements in the order they were made: round after round.
     pub measurements: Vec<Figures>,
     /// Medians over the rounds.
@@ -100,6 +102,7 @@ impl Report {
             processor: machine::processor(),
             cores: machine::cores(),
             kernel: machine::kernel(),
+            idle_timer_us: None,
             measurements,
             medians,
             ratios,
