@@ -56,7 +56,14 @@ fn admission(criterion: &mut Criterion) {
     for algorithm in [Algorithm::Hs256, Algorithm::EdDsa] {
         let (signer, _) = signer(algorithm);
         let clock = Clock::start();
-        let hub = Hub::new(config.limits.clone(), Registry::built_in(), Arc::new(Metrics::new()), clock, [7; 32]);
+        let hub = Hub::new(
+            config.limits.clone(),
+            config.sessions.reservation,
+            Registry::built_in(),
+            Arc::new(Metrics::new()),
+            clock,
+            [7; 32],
+        );
         let verifier = Verifier::new(signer.ring().unwrap(), TicketPolicy::default());
         let directory = Arc::new(Embedded::new(1_000_000));
         let admission = Admission::new(hub, verifier, directory, &config.tickets, config.origin_policy());

@@ -109,7 +109,10 @@ fn router(config: &Config, backend: Arc<dyn Backend>, metrics: Arc<Metrics>) -> 
         .route("/v1/lobbies", get(lobbies))
         .route("/v1/certificate-hash", get(certificate_hash));
     if config.dev() {
-        routes = routes.route("/", get(dev::page)).route("/dev/ticket", get(dev_ticket));
+        routes = routes.route("/dev/ticket", get(dev_ticket));
+        for (path, ..) in dev::FILES {
+            routes = routes.route(path, get(dev::file));
+        }
     }
     let mut routes = routes.with_state(backend);
     if config.metrics.listen.is_none() {

@@ -1,19 +1,57 @@
 //! What only a development server answers: a page at `/`, and tickets for loopback.
 
 use axum::http::{HeaderMap, HeaderValue, header};
-use axum::response::{Html, IntoResponse as _};
+use axum::response::IntoResponse as _;
 
 use super::{Peer, Response};
 use crate::config::{Origin, is_loopback_authority};
 
-/// The page at `/`.
-pub(super) async fn page() -> Response {
-    let mut response = Html(include_str!("dev.html")).into_response();
-    let policy =
-        "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+/// A file of the page, the browser client or an example.
+pub(super) async fn file(request: axum::http::Uri) -> Response {
+    let Some((_, kind, text)) = FILES.iter().find(|(path, ..)| *path == request.path()) else {
+        return axum::http::StatusCode::NOT_FOUND.into_response();
+    };
+    let mut response = (*text).into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     response
 }
+
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self' ws: wss: https:; \
+     img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+const HTML: &str = "text/html; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+
+macro_rules! files {
+    ($($path:literal $kind:ident $file:literal),* $(,)?) => {
+        &[$(($path, $kind, include_str!(concat!("../../web/", $file)))),*]
+    };
+}
+
+/// Every path and what stands there.
+pub(super) const FILES: &[(&str, &str, &str)] = files![
+    "/" HTML "page/index.html",
+    "/style.css" CSS "page/style.css",
+    "/app.js" SCRIPT "page/app.js",
+    "/arena.js" SCRIPT "page/arena.js",
+    "/dom.js" SCRIPT "page/dom.js",
+    "/draw.js" SCRIPT "page/draw.js",
+    "/game.js" SCRIPT "page/game.js",
+    "/words.js" SCRIPT "page/words.js",
+    "/client/clock.js" SCRIPT "client/clock.js",
+    "/client/codec.js" SCRIPT "client/codec.js",
+    "/client/codes.js" SCRIPT "client/codes.js",
+    "/client/index.js" SCRIPT "client/index.js",
+    "/client/links.js" SCRIPT "client/links.js",
+    "/client/messages.js" SCRIPT "client/messages.js",
+    "/client/muster.js" SCRIPT "client/muster.js",
+    "/client/play.js" SCRIPT "client/play.js",
+    "/examples/board.html" HTML "examples/board.html",
+    "/examples/board.css" CSS "examples/board.css",
+    "/examples/board.js" SCRIPT "examples/board.js",
+];
 
 /// Whether a request may have a ticket: from this machine (the address), meant for this machine (the host, against
 /// names that were made to resolve to loopback), and not on behalf of a page from elsewhere.
