@@ -1,4 +1,40 @@
-//! muster
+//! Muster is a game lobby server: it checks a player's signed ticket before it allocates anything, gathers players in
+//! lobbies, seats them in a game session, and broadcasts the session's binary state on every tick, over WebTransport or,
+//! where that does not get through, over WebSocket.
+//!
+//! It is a command (`muster serve`, `muster play`) and a library. A studio uses it from three sides:
+//!
+//! - write a game: [`game::Game`], of which [`game`] shows a whole one
+//! - serve it: [`server::Server`], with a [`config::Config`] and a [`game::Registry`]
+//! - play it from Rust: [`client::connect()`]
+//!
+//! # Layout
+//! A module is a room: it owns something, must not know other things, and uses rooms below it only. The walk through
+//! them, function by function, is in `docs/architecture.md`.
+//!
+//! Pure rooms, without runtime, sockets, clock or locks; time and randomness come in as values:
+//!
+//! - [`ids`]: the newtypes
+//! - [`limits`]: every hard bound, and the token bucket
+//! - [`codec`]: values to bytes and back; the only user of bincode
+//! - [`text`]: names and chat that are safe to show
+//! - [`wire`]: the protocol `muster.1`: messages, framing, codes
+//! - [`ticket`]: claims, keys, verifying, minting, single use
+//! - [`lobby`]: the rules of one lobby
+//! - [`game`]: the trait, the registry, `arena` and `relay`
+//! - [`session`]: seats, inputs, the tick step
+//!
+//! Runtime rooms:
+//!
+//! - [`clock`], [`config`], [`logging`], [`metrics`]: time, settings, lines, figures
+//! - [`outbox`]: the way out to one link; [`directory`]: what must be true across nodes
+//! - [`certificate`]: the certificate in force; [`request`]: what a request that opens a link says
+//! - [`ticker`]: sessions on their schedule
+//! - [`hub`]: who is where; [`admission`]: who gets in
+//! - [`http`], [`transport`]: the edges of the server; [`client`]: the other end
+//! - [`server`]: assembly; [`cli`]: the commands
+//!
+//! The protocol is specified in `docs/protocol.md`, every setting in `docs/configuration.md`.
 #![forbid(unsafe_code)]
 pub mod admission;
 pub mod certificate;

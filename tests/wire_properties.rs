@@ -88,7 +88,7 @@ proptest! {
         script in vec((any::<prop::sample::Index>(), any::<prop::sample::Index>()), 0..60),
     ) {
         let snapshots: Vec<_> = (1..).zip(&sizes).map(|(tick, size)| snapshot(7, tick, *size)).collect();
-        let framed: Vec<_> = snapshots.iter().map(|s| SnapshotFrames::from(s)).collect();
+        let framed: Vec<_> = snapshots.iter().map(SnapshotFrames::from).collect();
         let sent: Vec<_> = framed.iter().filter_map(|frames| frames.datagrams(&[])).collect();
         let mut assembler = Assembler::default();
         let mut times_whole = std::collections::BTreeMap::new();

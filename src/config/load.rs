@@ -77,7 +77,7 @@ fn read_file(path: &Path) -> Result<toml::Table, ConfigError> {
 }
 
 fn read_variable(name: &OsStr, value: &OsStr) -> Result<Option<toml::Table>, ConfigError> {
-    let Some(name) = name.to_str().filter(|name| name.starts_with("MUSTER_") && *name != CONFIG_VARIABLE) else {
+    let Some(name) = name.to_str().filter(|name| name.starts_with("MUSTER_") && !NOT_SETTINGS.contains(name)) else {
         return Ok(None);
     };
     let Some(knob) = KNOBS.iter().find(|knob| knob.variable() == name) else {
@@ -185,6 +185,9 @@ fn distance(a: &str, b: &str) -> usize {
     row.last().copied().unwrap_or_default()
 }
 
+/// Variables of muster's prefix that are for something else: the file, the ticket of `play`, the binary that test scripts run.
+const NOT_SETTINGS: [&str; 3] = [CONFIG_VARIABLE, "MUSTER_TICKET", "MUSTER_BIN"];
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -241,6 +244,12 @@ mod tests {
         assert_eq!(settings.limits.connects_per_second, 7);
         assert_eq!(settings.limits.pending_per_address, Settings::dev_preset().limits.pending_per_address);
         assert_eq!(settings.log.format, LogFormat::Json);
+    }
+
+    #[test]
+    fn a_variable_that_is_for_something_else_is_no_setting_and_any_other_is_refused() {
+        assert!(from_environment(&[("MUSTER_TICKET", "a.b.c"), ("MUSTER_BIN", "target/debug/muster")]).is_ok());
+        assert!(from_environment(&[("MUSTER_TICKETS", "a.b.c")]).is_err());
     }
 
     #[test]

@@ -37,6 +37,7 @@ struct Inbound {
     /// An input before the first seat is out of order; one after the last is only late.
     was_seated: bool,
     messages: TokenBucket,
+    /// Its clock is the session's: a second stands for a tick, so that an input asks no other clock.
     inputs: TokenBucket,
     over: Option<Strain>,
 }
@@ -75,11 +76,11 @@ impl Link {
     }
 
     /// Leads inputs to a seat, or nowhere.
-    pub fn set_route(&self, route: Option<Route>, limits: &Limits, now: Duration) {
+    pub fn set_route(&self, route: Option<Route>, limits: &Limits) {
         let mut inbound = self.inbound.lock();
         if let Some(route) = &route {
             inbound.was_seated = true;
-            inbound.inputs = TokenBucket::full(input_burst(limits, route.run.hz()), now);
+            inbound.inputs = TokenBucket::full(input_burst(limits, route.run.hz()), route.run.game_time());
         }
         inbound.route = route;
     }
@@ -148,10 +149,10 @@ impl Attached {
         let Some(Route { run, seat }) = route else {
             return if *was_seated { Ok(()) } else { Err(Code::Malformed) };
         };
-        let now = self.hub.clock().now();
-        let rate = limits.inputs_per_tick * u32::from(run.hz());
-        let fits = inputs.take(rate, input_burst(limits, run.hz()), now);
-        hold_to_rate(over, fits, now, limits.flood_grace)?;
+        let fits = inputs.take(limits.inputs_per_tick, input_burst(limits, run.hz()), run.game_time());
+        if !fits || over.is_some() {
+            hold_to_rate(over, fits, self.hub.clock().now(), limits.flood_grace)?;
+        }
         if fits {
             run.push_inputs(*seat, batch);
         } else {
@@ -228,7 +229,7 @@ impl Hub {
 
     fn link_lost(&self, link: &Arc<Link>) {
         self.turn(|turn| turn.handle_link_lost(&link.player, link.id));
-        link.set_route(None, &self.0.limits, Duration::ZERO);
+        link.set_route(None, &self.0.limits);
         self.0.links.fetch_sub(1, Ordering::Relaxed);
         self.0.metrics.links.of(link.outlet.transport()).dec();
     }
@@ -237,11 +238,8 @@ impl Hub {
 /// Ends a link that has been over its rate for the grace time. A second within the rate clears it.
 fn hold_to_rate(over: &mut Option<Strain>, fits: bool, now: Duration, grace: Duration) -> Result<(), Code> {
     match over {
-        Some(strain) if fits => {
-            if now.saturating_sub(strain.last) > Duration::from_secs(1) {
-                *over = None;
-            }
-        }
+        Some(strain) if fits && now.saturating_sub(strain.last) > Duration::from_secs(1) => *over = None,
+        Some(_) if fits => {}
         Some(strain) => {
             strain.last = now;
             if now.saturating_sub(strain.since) >= grace {

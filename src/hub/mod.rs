@@ -1,6 +1,6 @@
 //! Who is where: players, their links, their lobbies and their sessions; and the carrying of events between them.
 //!
-//! Owns: the tables and the one lock over them. Every change is one [`Turn`]: take the lock, let the pure rooms decide,
+//! Owns: the tables and the one lock over them. Every change is one `Turn`: take the lock, let the pure rooms decide,
 //! queue what they say at the links, let go of the lock, and only then write to sockets. The hot path (inputs, ticks,
 //! snapshots) does not come through here. Must not know: tickets, sockets, how messages are encoded.
 

@@ -145,7 +145,7 @@ impl Turn<'_> {
         session.seats.release(player);
         if let Some(link) = link {
             session.run.detach(link.id.0);
-            link.set_route(None, &self.hub.0.limits, self.now);
+            link.set_route(None, &self.hub.0.limits);
         }
         if session.seats.held() == 0 {
             session.run.stop();
@@ -184,7 +184,7 @@ impl Turn<'_> {
             if let Some(presence) = self.state.players.get_mut(player) {
                 presence.seat = None;
                 if let Some(link) = &presence.link {
-                    link.set_route(None, &self.hub.0.limits, now);
+                    link.set_route(None, &self.hub.0.limits);
                 }
             }
             if reason == EndReason::Crashed {
@@ -218,7 +218,7 @@ impl Turn<'_> {
         let Some(session) = self.state.lobbies.get(&id).and_then(|entry| entry.session.as_ref()) else { return };
         let Some(link) = self.state.players.get(player).and_then(|presence| presence.link.clone()) else { return };
         let route = session.seats.seat_of(player).map(|seat| Route { run: Arc::clone(&session.run), seat });
-        link.set_route(route, &self.hub.0.limits, self.now);
+        link.set_route(route, &self.hub.0.limits);
         session.run.attach(link.id.0, Arc::clone(&link.outlet));
     }
 }

@@ -3,6 +3,7 @@
 //! Owns: the session's mailbox and audience, and the task that ticks. Must not know: lobbies, players, transports.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -21,6 +22,8 @@ pub struct SessionRun {
     id: SessionId,
     tag: SessionTag,
     hz: u8,
+    /// The tick that is under way or passed last.
+    tick: AtomicU32,
     inbox: Mutex<Inbox>,
     stop: CancellationToken,
     metrics: Arc<Metrics>,
@@ -54,7 +57,7 @@ impl SessionRun {
     /// A session with so many seats, before its first tick.
     pub fn new(id: SessionId, tag: SessionTag, hz: u8, seats: u16, metrics: Arc<Metrics>) -> Self {
         let inbox = Inbox { mailbox: Mailbox::new(seats), tick: Tick::default(), changes: Vec::new() };
-        Self { id, tag, hz, inbox: Mutex::new(inbox), stop: CancellationToken::new(), metrics }
+        Self { id, tag, hz, tick: AtomicU32::new(0), inbox: Mutex::new(inbox), stop: CancellationToken::new(), metrics }
     }
 
     /// The session.
@@ -70,6 +73,11 @@ impl SessionRun {
     /// Ticks per second.
     pub fn hz(&self) -> u8 {
         self.hz
+    }
+
+    /// The session's own time, in which every tick takes a second.
+    pub fn game_time(&self) -> Duration {
+        Duration::from_secs(self.tick.load(Ordering::Relaxed).into())
     }
 
     /// Takes a link's inputs into the next tick. Repeated ones are known by their number. What has seen a tick that is
@@ -137,7 +145,9 @@ impl SessionRun {
             self.metrics.ticks.inc_by(u64::from(plan.run));
             self.metrics.ticks_skipped.inc_by(plan.skipped);
             for left in (0..plan.run).rev() {
-                self.take(simulation.tick().next(), &mut batch, &mut audience);
+                let tick = simulation.tick().next();
+                self.tick.store(tick.0, Ordering::Relaxed);
+                self.take(tick, &mut batch, &mut audience);
                 let stepped = match simulation.run_tick(&batch) {
                     Ok(stepped) => stepped,
                     Err(halted) => return crashed(halted),

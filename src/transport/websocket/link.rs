@@ -97,6 +97,7 @@ impl WebSocketLink {
     /// Carries the link until it ends.
     pub async fn run(mut self, attached: Attached) {
         let mut probe = pin!(sleep_until(self.heard + self.heartbeat / 3));
+        let mut armed = false;
         let behind_hello = std::mem::take(&mut self.behind_hello);
         let mut early = behind_hello.iter().try_for_each(|message| attached.handle_message(message));
         let end = poll_fn(|context| {
@@ -106,8 +107,14 @@ impl WebSocketLink {
             if self.outlet.poll_drive(context) != Phase::Open {
                 return Poll::Ready(End::Gone);
             }
+            let before = self.heard;
             match self.poll_read(context, &mut |message| attached.handle_message(message)) {
-                Poll::Pending => self.poll_probe(context, probe.as_mut()),
+                // Once polled, the timer wakes this task by itself; while the peer talks it need not be asked.
+                Poll::Pending if armed && self.heard != before && self.heard < probe.deadline() => Poll::Pending,
+                Poll::Pending => {
+                    armed = true;
+                    self.poll_probe(context, probe.as_mut())
+                }
                 ended => ended,
             }
         })

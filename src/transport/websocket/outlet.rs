@@ -5,6 +5,7 @@
 
 use std::io;
 use std::net::Shutdown;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, Bytes};
@@ -21,6 +22,9 @@ pub struct WebSocketOutlet {
     socket: OwnedWriteHalf,
     /// Bytes of reliable messages that may wait.
     bound: usize,
+    /// Whether the link's task has something to do here: write what waits, or end. Spares it the lock at every read.
+    /// Set under the lock.
+    attention: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -32,7 +36,7 @@ struct State {
     control: Option<Bytes>,
     backlog: Backlog,
     phase: Phase,
-    /// The link's task; woken when the socket is full or the phase changes.
+    /// The link's task, once it has been here.
     task: Option<Waker>,
 }
 
@@ -58,7 +62,7 @@ impl WebSocketOutlet {
             phase: Phase::Open,
             task: None,
         };
-        Self { socket, bound, state: Mutex::new(state) }
+        Self { socket, bound, attention: AtomicBool::new(true), state: Mutex::new(state) }
     }
 
     /// How far the closing handshake is.
@@ -87,8 +91,11 @@ impl WebSocketOutlet {
         }
     }
 
-    /// Drives what waits, for the link's task: registers it to be woken when there is more to do.
+    /// Drives what waits, for the link's task: it will be woken when there is more to do. The task must not change.
     pub fn poll_drive(&self, context: &mut Context<'_>) -> Phase {
+        if !self.attention.load(Ordering::Acquire) {
+            return Phase::Open;
+        }
         let mut state = self.state.lock();
         match &mut state.task {
             Some(task) => task.clone_from(context.waker()),
@@ -97,10 +104,12 @@ impl WebSocketOutlet {
         while state.phase != Phase::Closed && !state.is_idle() {
             match self.socket.as_ref().poll_write_ready(context) {
                 Poll::Ready(Ok(())) => self.write(&mut state),
-                Poll::Ready(Err(_)) => state.end(),
+                Poll::Ready(Err(_)) => self.end(&mut state),
                 Poll::Pending => break,
             }
         }
+        let rests = state.phase == Phase::Open && state.is_idle();
+        self.attention.store(!rests, Ordering::Release);
         state.phase
     }
 
@@ -162,8 +171,8 @@ impl WebSocketOutlet {
         while state.phase != Phase::Closed && state.has_next() {
             match self.write_some(state) {
                 Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return state.wake(),
-                Err(_) => return state.end(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return self.call_task(state),
+                Err(_) => return self.end(state),
             }
         }
         if state.phase == Phase::Closing {
@@ -173,14 +182,29 @@ impl WebSocketOutlet {
                 let _ = tls.write_tls(&mut TrySocket(&self.socket));
             }
             let _ = SockRef::from(self.socket.as_ref()).shutdown(Shutdown::Write);
-            state.end();
+            self.end(state);
         }
+    }
+
+    /// Has the link's task look at what is to be done.
+    fn call_task(&self, state: &mut State) {
+        self.attention.store(true, Ordering::Release);
+        if let Some(task) = &state.task {
+            task.wake_by_ref();
+        }
+    }
+
+    fn end(&self, state: &mut State) {
+        state.phase = Phase::Closed;
+        state.backlog.clear();
+        state.in_flight = Bytes::new();
+        self.call_task(state);
     }
 
     fn write_some(&self, state: &mut State) -> io::Result<()> {
         let State { tls, in_flight, .. } = state;
         let Some(tls) = tls else {
-            let written = self.socket.try_write(in_flight)?;
+            let written = self.try_write(in_flight)?;
             in_flight.advance(written);
             return Ok(());
         };
@@ -192,6 +216,17 @@ impl WebSocketOutlet {
             tls.write_tls(&mut TrySocket(&self.socket))?;
         }
         Ok(())
+    }
+}
+
+impl WebSocketOutlet {
+    /// Writes past tokio while the socket takes it; when it does not, asks through tokio, which then knows to tell when it
+    /// does again.
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match SockRef::from(self.socket.as_ref()).send(bytes) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.socket.try_write(bytes),
+            outcome => outcome,
+        }
     }
 }
 
@@ -249,7 +284,7 @@ impl Outlet for WebSocketOutlet {
         // Never full: the bound is for what a slow peer may pile up, not for the last word.
         let _ = state.backlog.push_reliable(last.into(), usize::MAX);
         self.write(&mut state);
-        state.wake();
+        self.call_task(&mut state);
     }
 }
 
@@ -278,19 +313,6 @@ impl State {
             self.in_flight = joined.into();
         }
         true
-    }
-
-    fn wake(&mut self) {
-        if let Some(task) = self.task.take() {
-            task.wake();
-        }
-    }
-
-    fn end(&mut self) {
-        self.phase = Phase::Closed;
-        self.backlog.clear();
-        self.in_flight = Bytes::new();
-        self.wake();
     }
 }
 

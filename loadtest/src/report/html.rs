@@ -1,0 +1,159 @@
+//! The report as one page that needs nothing else: figures, plots drawn as SVG, light or dark as the reader likes it.
+
+use std::fmt::Write as _;
+
+use super::Report;
+use crate::figures::{Figures, Quantiles};
+
+/// Writes the page.
+pub fn render(report: &Report) -> String {
+    let mut out = String::from(HEAD);
+    let _ = write!(
+        out,
+        "<h1>muster load test</h1><p class=dim>{} ({} cores), Linux {}<br><code>{}</code></p>",
+        escape(&report.processor),
+        report.cores,
+        escape(&report.kernel),
+        escape(&report.command)
+    );
+    if let Some(fault) = &report.fault {
+        let _ = write!(out, "<p class=warn>Ended early: {}</p>", escape(fault));
+    }
+    for warning in &report.warnings {
+        let _ = write!(out, "<p class=warn>{}</p>", escape(warning));
+    }
+    for ratio in &report.ratios {
+        let _ = write!(
+            out,
+            "<p class=big><b>{:.2}</b> times the server CPU per delivered snapshot: {} over {}</p>",
+            ratio.cpu,
+            escape(ratio.subject),
+            escape(ratio.over)
+        );
+    }
+    medians(report, &mut out);
+    let last: Vec<&Figures> = report
+        .medians
+        .iter()
+        .filter_map(|median| report.measurements.iter().rev().find(|one| one.subject == median.subject))
+        .collect();
+    let curves = |pick: &dyn Fn(&Figures) -> &Quantiles| -> Vec<(String, Vec<(f64, f64)>)> {
+        let points = |quantiles: &Quantiles| -> Vec<(f64, f64)> {
+            let steps = quantiles.curve.len().saturating_sub(1).max(1) as f64;
+            quantiles.curve.iter().enumerate().map(|(i, us)| (i as f64 / steps * 100.0, *us as f64 / 1e3)).collect()
+        };
+        last.iter().map(|one| (one.subject.to_owned(), points(pick(one)))).filter(|(_, p)| !p.is_empty()).collect()
+    };
+    out.push_str("<div class=plots>");
+    plot("Cold connect, ms by percentile", &curves(&|one| &one.connect_us), &mut out);
+    plot("Ticket to Welcome, ms by percentile", &curves(&|one| &one.welcome_us), &mut out);
+    plot("Ticket to seat, ms by percentile", &curves(&|one| &one.seat_us), &mut out);
+    plot("Back after the storm, ms by percentile", &curves(&|one| &one.back_us), &mut out);
+    plot("Age of state on arrival, ms by percentile", &curves(&|one| &one.age_us), &mut out);
+    plot("Inter-arrival jitter, ms by percentile", &curves(&|one| &one.jitter_us), &mut out);
+    let over_time = |pick: &dyn Fn(&crate::load::Second) -> f64| -> Vec<(String, Vec<(f64, f64)>)> {
+        let points = |one: &Figures| one.timeline.iter().enumerate().map(|(i, s)| (i as f64 + 1.0, pick(s))).collect();
+        last.iter().map(|one| (one.subject.to_owned(), points(one))).collect()
+    };
+    plot(
+        "Lateness over time: age of state, 99th percentile, ms by second",
+        &over_time(&|second| second.age_p99_us as f64 / 1e3),
+        &mut out,
+    );
+    plot("Snapshots by second", &over_time(&|second| second.snapshots as f64), &mut out);
+    out.push_str("</div>");
+    out.push_str("<details><summary>All figures</summary><pre>");
+    out.push_str(&escape(&super::table::render(report)));
+    out.push_str("</pre></details></body></html>\n");
+    out
+}
+
+fn medians(report: &Report, out: &mut String) {
+    out.push_str(
+        "<table><tr><th>Medians<th>rounds<th>CPU µs per snapshot<th>delivered<th>tick lateness p99, ms\
+         <th>jitter p99, ms<th>age p99, ms<th>KiB per link</tr>",
+    );
+    for median in &report.medians {
+        let cell = |value: Option<f64>, scale: f64| value.map_or("–".to_owned(), |value| format!("{:.2}", value / scale));
+        let _ = write!(
+            out,
+            "<tr><td>{}<td>{}<td>{}<td>{}&thinsp;%<td>{}<td>{}<td>{}<td>{}</tr>",
+            escape(median.subject),
+            median.rounds,
+            cell(median.server_cpu_per_million, 1.0),
+            cell(median.delivered, 0.01),
+            cell(median.lateness_p99_us, 1e3),
+            cell(median.jitter_p99_us, 1e3),
+            cell(median.age_p99_us, 1e3),
+            cell(median.resident_per_link, 1_024.0),
+        );
+    }
+    out.push_str("</table>");
+}
+
+/// One plot: a line for each subject. The scale ends at the 99th of what is shown, so that one outlier hides nothing.
+fn plot(title: &str, lines: &[(String, Vec<(f64, f64)>)], out: &mut String) {
+    let mut values: Vec<f64> = lines.iter().flat_map(|(_, points)| points.iter().map(|(_, y)| *y)).collect();
+    values.sort_by(f64::total_cmp);
+    let Some(top) = values.get(values.len().saturating_sub(1) * 99 / 100).map(|top| top.max(0.001) * 1.1) else { return };
+    let right = lines.iter().flat_map(|(_, points)| points.iter().map(|(x, _)| *x)).fold(1.0, f64::max);
+    let _ = write!(
+        out,
+        "<figure><figcaption>{}</figcaption><svg viewBox='0 0 {} {}' role=img aria-label='{}'>",
+        escape(title),
+        WIDTH + 60.0,
+        HEIGHT + 30.0,
+        escape(title)
+    );
+    for step in 0..=4 {
+        let part = f64::from(step) / 4.0;
+        let y = 5.0 + HEIGHT * (1.0 - part);
+        let label = short(top * part);
+        let _ = write!(
+            out,
+            "<line class=grid x1=50 x2={} y1={y:.1} y2={y:.1} /><text x=45 y={:.1} text-anchor=end>{label}</text>",
+            50.0 + WIDTH,
+            y + 4.0
+        );
+        let x = 50.0 + WIDTH * part;
+        let _ = write!(out, "<text x={x:.1} y={} text-anchor=middle>{}</text>", HEIGHT + 22.0, short(right * part));
+    }
+    for (index, (_, points)) in lines.iter().enumerate() {
+        let path: Vec<String> = points
+            .iter()
+            .map(|(x, y)| format!("{:.1},{:.1}", 50.0 + x / right * WIDTH, 5.0 + HEIGHT * (1.0 - (y / top).min(1.0))))
+            .collect();
+        let _ = write!(out, "<polyline class='line c{}' points='{}' />", index % COLOURS, path.join(" "));
+    }
+    out.push_str("</svg><p class=legend>");
+    for (index, (name, _)) in lines.iter().enumerate() {
+        let _ = write!(out, "<span class='key c{}'></span>{} ", index % COLOURS, escape(name));
+    }
+    out.push_str("</p></figure>");
+}
+
+fn short(value: f64) -> String {
+    if value >= 100.0 || value == 0.0 { format!("{value:.0}") } else { format!("{value:.3}").chars().take(4).collect() }
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
+}
+
+const WIDTH: f64 = 420.0;
+const HEIGHT: f64 = 180.0;
+const COLOURS: usize = 6;
+const HEAD: &str = "<!doctype html><html lang=en><head><meta charset=utf-8>\
+<meta name=viewport content='width=device-width,initial-scale=1'><title>muster load test</title><style>\
+:root{color-scheme:light dark;--fg:#1b1f24;--bg:#fff;--dim:#667;--grid:#dde;--warn:#a40000}\
+@media(prefers-color-scheme:dark){:root{--fg:#e6e8ec;--bg:#15181c;--dim:#99a;--grid:#333a44;--warn:#ff8a80}}\
+body{font:15px/1.5 system-ui,sans-serif;color:var(--fg);background:var(--bg);max-width:1080px;margin:2rem auto;padding:0 1rem}\
+.dim{color:var(--dim)}.warn{color:var(--warn);font-weight:600}.big{font-size:1.15rem;margin:.2rem 0}\
+table{border-collapse:collapse;margin:1rem 0;width:100%}th,td{padding:.3rem .6rem;text-align:right;border-bottom:1px solid var(--grid)}\
+th:first-child,td:first-child{text-align:left}.plots{display:flex;flex-wrap:wrap;gap:1rem}figure{margin:0;flex:1 1 480px}\
+figcaption{font-weight:600}svg{width:100%;height:auto}svg text{font-size:11px;fill:var(--dim)}.grid{stroke:var(--grid)}\
+.line{fill:none;stroke-width:2}.c0{stroke:#2f7ed8;background:#2f7ed8}.c1{stroke:#e07b39;background:#e07b39}\
+.c2{stroke:#3a9d5d;background:#3a9d5d}.c3{stroke:#a154c8;background:#a154c8}.c4{stroke:#c0392b;background:#c0392b}\
+.c5{stroke:#8a8d00;background:#8a8d00}.key{display:inline-block;width:.9em;height:.9em;border-radius:2px;margin:0 .3em 0 .6em}\
+.legend{margin:0;color:var(--dim);font-size:13px}pre{overflow:auto}code{font-size:12px}</style></head><body>\
+";

@@ -1,0 +1,187 @@
+//! What the players go to: a server that the tester starts, or one that is there.
+
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use muster::ticket::Algorithm;
+use muster::wire::PLAY_PATH;
+
+use crate::child::Running;
+use crate::fault::Fault;
+use crate::load::{Behaviour, Crowd, Plan};
+use crate::machine::Process;
+use crate::options::{Options, Scenario, Subject, TicketKind};
+use crate::tickets::{KeyFile, Mint};
+use crate::{game, http, tls};
+
+/// A server, and how to get in.
+pub struct Target {
+    child: Option<Running>,
+    /// Where it listens.
+    pub address: SocketAddr,
+    authority: String,
+    certificate: Option<[u8; 32]>,
+    game: String,
+    mint: Arc<Mint>,
+    /// The key's file lives as long as the server that reads it.
+    _key: Option<KeyFile>,
+}
+
+impl Target {
+    /// Starts a server for a subject, or finds the one that was named.
+    ///
+    /// # Errors
+    /// [`Fault`]: it does not start, does not answer, or hands out no tickets.
+    pub fn open(options: &Options, subject: Subject, players: usize) -> Result<Self, Fault> {
+        match &options.url {
+            Some(url) => Self::find(options, url, players),
+            None => Self::start(options, subject),
+        }
+    }
+
+    fn start(options: &Options, subject: Subject) -> Result<Self, Fault> {
+        let (mint, key) = Mint::fresh(algorithm(match subject {
+            // It knows no other.
+            Subject::Bare | Subject::BareTls => TicketKind::Hs256,
+            _ => options.tickets,
+        }))?;
+        let role = match subject {
+            Subject::FloorWebsocket => "floor-websocket",
+            Subject::FloorWebtransport => "floor-webtransport",
+            Subject::Bare => "bare",
+            Subject::BareTls => "bare-tls",
+            _ => "serve",
+        };
+        let mut arguments: Vec<String> = vec![
+            role.into(),
+            format!("--state-bytes={}", options.state_bytes),
+            format!("--per-session={}", options.per_session),
+            format!("--tick={}", options.tick),
+            format!("--core={}", options.server_core),
+        ];
+        if !subject.is_floor() {
+            arguments.push(format!("--keys={}", key.0.display()));
+        }
+        let child = Running::start(if subject.is_floor() { "floor" } else { "server" }, &arguments)?;
+        let (address, certificate) = (child.ready.address, child.ready.certificate);
+        Ok(Self {
+            child: Some(child),
+            address,
+            authority: address.to_string(),
+            certificate,
+            game: game::NAME.into(),
+            mint: Arc::new(mint),
+            _key: Some(key),
+        })
+    }
+
+    fn find(options: &Options, url: &str, players: usize) -> Result<Self, Fault> {
+        let target = muster::client::Target::parse(url).map_err(|error| Fault::Options(error.to_string()))?;
+        let unreachable = |why: String| Fault::Unreachable { address: target.authority(), why };
+        let address = (target.host.as_str(), target.port)
+            .to_socket_addrs()
+            .map_err(|error| unreachable(error.to_string()))?
+            .next()
+            .ok_or_else(|| unreachable("no such host".into()))?;
+        std::net::TcpStream::connect_timeout(&address, std::time::Duration::from_secs(3))
+            .map_err(|error| unreachable(error.to_string()))?;
+        let certificate = target.is_loopback().then(|| certificate_hash(address)).flatten();
+        let mint = match &options.key {
+            Some(path) => {
+                let text =
+                    std::fs::read_to_string(path).map_err(|error| Fault::local(path.display().to_string(), error))?;
+                Mint::from_text(&text)?
+            }
+            None => Mint::from_dev_server(address, players)?,
+        };
+        Ok(Self {
+            child: None,
+            address,
+            authority: target.authority(),
+            certificate,
+            game: options.game.clone(),
+            mint: Arc::new(mint),
+            _key: None,
+        })
+    }
+
+    /// The process that is measured, where it is the tester's own child.
+    pub fn process(&self) -> Option<Process> {
+        self.child.as_ref().map(Running::process)
+    }
+
+    /// Whether a child still lives.
+    ///
+    /// # Errors
+    /// [`Fault::ChildDied`].
+    pub fn check(&mut self) -> Result<(), Fault> {
+        self.child.as_mut().map_or(Ok(()), Running::check)
+    }
+
+    /// What the players are to do, transport by transport.
+    ///
+    /// # Errors
+    /// [`Fault`] when there is no TLS to be had.
+    pub fn crowds(&self, options: &Options, subject: Subject, players: usize) -> Result<Vec<Crowd>, Fault> {
+        let tls = match subject {
+            Subject::WebsocketTls | Subject::BareTls => Some(Arc::new(tls::client(self.certificate, b"http/1.1")?)),
+            _ => None,
+        };
+        let behaviour = match options.scenario {
+            Scenario::Storm => Behaviour::Storm,
+            Scenario::SlowReaders => Behaviour::Slow(10),
+            Scenario::Forged => Behaviour::Forged,
+            Scenario::Churn => Behaviour::Churn(10_000_000),
+            Scenario::Steady | Scenario::Ramp | Scenario::Handshake => Behaviour::Steady,
+        };
+        let whole = Plan {
+            address: self.address,
+            authority: self.authority.clone(),
+            path: format!("{PLAY_PATH}?join=quick:{}", self.game),
+            tls,
+            certificate: self.certificate,
+            game: self.game.clone(),
+            mint: Arc::clone(&self.mint),
+            first: 0,
+            stride: 1,
+            players,
+            ramp: f64::from(options.ramp),
+            input_rate: options.inputs_per_second(),
+            tick: options.tick,
+            behaviour: if subject.is_floor() { Behaviour::Steady } else { behaviour },
+        };
+        Ok(match subject {
+            Subject::Websocket
+            | Subject::WebsocketTls
+            | Subject::FloorWebsocket
+            | Subject::Bare
+            | Subject::BareTls => vec![Crowd::WebSocket(whole)],
+            Subject::Webtransport => vec![Crowd::WebTransport(whole)],
+            Subject::FloorWebtransport => vec![Crowd::Datagrams(whole)],
+            Subject::Mix => {
+                let half = Plan { stride: 2, ramp: whole.ramp / 2.0, ..whole };
+                let over_websocket = Plan { players: players.div_ceil(2), ..half.clone() };
+                let over_webtransport = Plan { first: 1, players: players / 2, ..half };
+                vec![Crowd::WebSocket(over_websocket), Crowd::WebTransport(over_webtransport)]
+            }
+        })
+    }
+}
+
+/// The hash that a development server tells of its certificate.
+fn certificate_hash(address: SocketAddr) -> Option<[u8; 32]> {
+    let answer = http::get(address, "/v1/certificate-hash")?;
+    let answer: serde_json::Value = serde_json::from_str(&answer).ok()?;
+    STANDARD.decode(answer.get("value")?.as_str()?).ok()?.try_into().ok()
+}
+
+fn algorithm(kind: TicketKind) -> Algorithm {
+    match kind {
+        TicketKind::Hs256 => Algorithm::Hs256,
+        TicketKind::Eddsa => Algorithm::EdDsa,
+        TicketKind::Es256 => Algorithm::Es256,
+        TicketKind::Rs256 => Algorithm::Rs256,
+    }
+}
