@@ -1,5 +1,5 @@
 //! What goes wrong for one must not be felt by others: games that panic, peers that do not read, operators who stop.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
 mod common;
 

@@ -252,9 +252,8 @@ async fn the_rust_client_comes_back_by_itself_and_loses_nothing() {
         let mut client = soon("a client", connector.connect()).await.unwrap();
         client.create(spec("Ours")).await.unwrap();
         let mut bob = loop {
-            match soon("an event", client.next()).await.unwrap() {
-                Event::Lobby(view) => break world.player(BOTH[0], "bob", &lobby_wish(view.id)).await,
-                _ => {}
+            if let Event::Lobby(view) = soon("an event", client.next()).await.unwrap() {
+                break world.player(BOTH[0], "bob", &lobby_wish(view.id)).await;
             }
         };
         let mut heard = Vec::new();
