@@ -51,7 +51,7 @@ pub fn run(args: &FloorArgs) -> Result<(), Fault> {
         }
         if !events.is_empty() {
             udp.read(|datagram, from| match sealer.open(datagram) {
-                Some((player, body)) if body.is_empty() => answers.push((player, from)),
+                Some((player, [])) => answers.push((player, from)),
                 Some((_, body)) => {
                     inputs = true;
                     sum = sum.wrapping_add(u64::from(body.last().copied().unwrap_or_default()));

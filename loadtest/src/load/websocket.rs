@@ -277,7 +277,7 @@ impl Crowd<'_> {
         let socket = Socket::new(Domain::for_address(self.plan.address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
         socket.set_tcp_nodelay(true)?;
-        if matches!(self.plan.behaviour, Behaviour::Slow(one_in) if index % one_in == 0) {
+        if matches!(self.plan.behaviour, Behaviour::Slow(one_in) if index.is_multiple_of(one_in)) {
             // What it does not read is to be felt soon.
             socket.set_recv_buffer_size(4_096)?;
         }

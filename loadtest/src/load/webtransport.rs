@@ -458,7 +458,7 @@ impl Crowd {
                 self.send_input((turn % players as u64) as usize, &mut message);
                 turn += 1;
             }
-            let next = if rate > 0 { from + turn * 1_000_000 / rate } else { u64::MAX };
+            let next = (turn * 1_000_000).checked_div(rate).map_or(u64::MAX, |after| from + after);
             let wait = next.saturating_sub(now_us()).clamp(500, 10_000);
             sleep(Duration::from_micros(wait)).await;
         }
