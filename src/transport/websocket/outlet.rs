@@ -244,15 +244,28 @@ impl Outlet for WebSocketOutlet {
             let replaced = state.backlog.replace_snapshot(frames.websocket().clone());
             return if replaced { Offered::Replaced } else { Offered::Waiting };
         }
-        state.in_flight = frames.websocket().clone();
-        let before = state.in_flight.len();
-        self.write(&mut state);
-        if state.in_flight.len() == before && before > 0 && state.phase == Phase::Open {
-            // Nothing of it went out: it may still give way to a newer one.
-            let whole = std::mem::take(&mut state.in_flight);
-            state.backlog.replace_snapshot(whole);
-            return Offered::Waiting;
+        if state.tls.is_some() {
+            state.in_flight = frames.websocket().clone();
+            self.write(&mut state);
+            return Offered::Sent;
         }
+        // The common case, once per player and tick: one system call, and nothing is copied, counted or queued.
+        let frame = frames.websocket();
+        match self.try_write(frame) {
+            Ok(written) if written == frame.len() => return Offered::Sent,
+            Ok(written) => state.in_flight = frame.slice(written..),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                // Nothing of it went out: it may still give way to a newer one.
+                state.backlog.replace_snapshot(frame.clone());
+                self.call_task(&mut state);
+                return Offered::Waiting;
+            }
+            Err(_) => {
+                self.end(&mut state);
+                return Offered::Closed;
+            }
+        }
+        self.write(&mut state);
         Offered::Sent
     }
 
