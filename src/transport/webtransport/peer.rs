@@ -206,21 +206,15 @@ impl Peer {
                 self.close(now, H3_REQUEST_INCOMPLETE, "");
             }
             Stage::Refused => self.close(now, H3_NO_ERROR, ""),
-            Stage::Opening(opening) => {
-                let code = Code::TicketTimeout;
-                match (&opening.control, &opening.asked) {
-                    (Control::Open(_), Asked::Hello(asked)) => {
-                        let refused = house.admission.refuse_link(asked.peer, code);
-                        opening.asked = Asked::Judged(Err((refused.code, refused.goodbye())));
-                        self.advance(now, house);
-                    }
-                    (Control::Open(_), _) => {}
-                    (Control::Head(_), _) => {
-                        debug!(peer = %self.quic.remote_address(), "no control stream in time");
-                        self.close_session(now, code);
-                    }
+            Stage::Opening(opening) => match (&opening.control, &opening.asked) {
+                (Control::Open(_), Asked::Hello(asked)) => {
+                    let refused = house.admission.refuse_link(asked.peer, Code::TicketTimeout);
+                    opening.asked = Asked::Judged(Err((refused.code, refused.goodbye())));
+                    self.advance(now, house);
                 }
-            }
+                (Control::Open(_), _) => {}
+                (Control::Head(_), _) => self.give_up(Code::TicketTimeout, now, house),
+            },
             Stage::Live(live) => match live.silent_at() {
                 at if now < at => self.deadline = Some(at),
                 _ => self.depart(now, Code::HeartbeatLost),
@@ -411,8 +405,8 @@ impl Peer {
         let Stage::Request { refused, .. } = self.stage else { return };
         let (admission, peer) = (&house.admission, self.address());
         self.browser = request.is_browser();
-        if let Err(code) = request.check(refused, admission) {
-            admission.refuse_link(peer, code);
+        // Who was turned away at the knock has been counted there.
+        if let Err(code) = request.check(peer, admission).and(refused.map_or(Ok(()), Err)) {
             self.answer.push(h3::answer(code.http_status(), None));
             self.answer.finish();
             self.stage = Stage::Refused;
@@ -474,16 +468,24 @@ impl Peer {
                     *control = Control::Open(reader);
                 }
                 Ok(None) if end == Read::More => return,
-                Ok(None) | Err(_) => {
-                    debug!(peer = %self.quic.remote_address(), "no control stream");
-                    return self.close_session(now, Code::ProtocolError);
-                }
+                Ok(None) | Err(_) => return self.give_up(Code::ProtocolError, now, house),
             }
         }
         self.advance(now, house);
         if end == Read::End && matches!(self.stage, Stage::Opening(_)) {
             self.handle_end(now);
         }
+    }
+
+    /// Ends an opening that got no control stream. There is nowhere to say goodbye; the close code says it.
+    fn give_up(&mut self, code: Code, now: Instant, house: &House) {
+        debug!(peer = %self.quic.remote_address(), "no control stream");
+        let code = match &self.stage {
+            // Refused already for what it asked.
+            Stage::Opening(opening) if let Asked::Judged(Err((code, _))) = &opening.asked => *code,
+            _ => house.admission.refuse_link(self.address(), code).code,
+        };
+        self.close_session(now, code);
     }
 
     /// Goes on with the opening as far as it can be.

@@ -25,16 +25,14 @@ impl Request {
         self.0.origin().is_some()
     }
 
-    /// What is refused by a status, since it needs no explaining: an unknown path, a foreign origin, a flood.
+    /// What is refused by a status, since it needs no explaining: an unknown path, a foreign origin.
     ///
     /// # Errors
-    /// The code whose status it gets.
-    pub(super) fn check(&self, refused: Option<Code>, admission: &Admission) -> Result<(), Code> {
-        if self.target().0 != PLAY_PATH {
-            return Err(Code::NotFound);
-        }
-        admission.check_origin(self.header("origin"))?;
-        refused.map_or(Ok(()), Err)
+    /// The code whose status it gets; it is counted.
+    pub(super) fn check(&self, peer: SocketAddr, admission: &Admission) -> Result<(), Code> {
+        let path = if self.target().0 == PLAY_PATH { Ok(()) } else { Err(Code::NotFound) };
+        let checked = path.and_then(|()| admission.check_origin(self.header("origin")));
+        checked.map_err(|code| admission.refuse_link(peer, code).code)
     }
 
     /// Reads the credentials and the wish.
