@@ -9,14 +9,15 @@
 //! finds nothing to do, the thread sleeps until a packet, a letter or a timer.
 
 use std::io::{self, ErrorKind, IoSliceMut};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use mio::net::UdpSocket;
 use mio::{Events, Interest, Poll, Token, Waker};
-use quinn_proto::Transmit;
 use quinn_proto::{ConnectionHandle, DatagramEvent, EcnCodepoint, Endpoint, EndpointConfig, Incoming, ServerConfig};
+use quinn_proto::{EndpointEvent, Transmit};
 use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSockRef, UdpSocketState};
 
 use super::mailbox::{Command, Letters, Mailbox, PeerId};
@@ -65,7 +66,7 @@ impl Driver {
         let mailbox = Arc::new(Mailbox::new(Waker::new(poll.registry(), WAKER)?));
         socket.set_nonblocking(true)?;
         let mut socket = UdpSocket::from_std(socket);
-        poll.registry().register(&mut socket, SOCKET, Interest::READABLE | Interest::WRITABLE)?;
+        poll.registry().register(&mut socket, SOCKET, Interest::READABLE)?;
         let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
         let endpoint = Endpoint::new(Arc::new(EndpointConfig::default()), Some(Arc::new(server)), false, None);
         let received = vec![0; BATCH_SIZE * BUFFER_BYTES.min(PACKET_BYTES * state.gro_segments())];
@@ -147,14 +148,14 @@ impl Driver {
             let mut rooms: [IoSliceMut<'_>; BATCH_SIZE] =
                 std::array::from_fn(|_| IoSliceMut::new(rooms.next().unwrap_or_default()));
             let socket = UdpSockRef::from(&self.wire.socket);
-            // Beside an empty socket, errors are those of earlier packets (an unreachable peer): they concern nobody.
             let count = match self.wire.state.recv(socket, &mut rooms, &mut meta) {
                 Ok(count) => count,
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => break,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) => {
+                    // What happened to an earlier packet (an unreachable peer) concerns nobody; the next round goes on.
                     tracing::debug!(%error, "receiving from UDP");
                     batches += 1;
-                    continue;
+                    break;
                 }
             };
             batches += 1;
@@ -174,12 +175,14 @@ impl Driver {
 
     fn handle_packet(&mut self, now: Instant, meta: &RecvMeta, packet: BytesMut, house: &House) {
         let ecn = meta.ecn.and_then(|ecn| EcnCodepoint::from_bits(ecn as u8));
-        self.wire.scratch.clear();
-        match self.endpoint.handle(now, meta.addr, meta.dst_ip, ecn, packet, &mut self.wire.scratch) {
+        let (endpoint, scratch) = (&mut self.endpoint, &mut self.wire.scratch);
+        scratch.clear();
+        let event = whole(|| endpoint.handle(now, meta.addr, meta.dst_ip, ecn, packet, scratch)).flatten();
+        match event {
             None => {}
             Some(DatagramEvent::ConnectionEvent(handle, event)) => {
                 if let Some(Some(peer)) = self.peers.get_mut(handle.0) {
-                    peer.quic.handle_event(event);
+                    work(peer, |peer| peer.quic.handle_event(event));
                     touch(&mut self.touched, peer);
                 }
             }
@@ -214,8 +217,10 @@ impl Driver {
             }
             return;
         }
-        match self.endpoint.accept(incoming, now, scratch, None) {
-            Ok((handle, quic)) => {
+        let endpoint = &mut self.endpoint;
+        match whole(|| endpoint.accept(incoming, now, scratch, None)) {
+            None => {}
+            Some(Ok((handle, quic))) => {
                 self.serials += 1;
                 let id = PeerId { index: handle.0, serial: self.serials };
                 let mut peer = Box::new(Peer::new(id, quic, pending, now, house));
@@ -228,7 +233,7 @@ impl Driver {
                     *place = Some(peer);
                 }
             }
-            Err(error) => {
+            Some(Err(error)) => {
                 if let Some(response) = error.response {
                     self.wire.answer(&response);
                 }
@@ -249,7 +254,7 @@ impl Driver {
                 Command::Serve(_) => {}
                 Command::Judged(id, verdict) => {
                     if let Some(peer) = find(&mut self.peers, id) {
-                        peer.handle_verdict(verdict, now, house);
+                        work(peer, |peer| peer.handle_verdict(verdict, now, house));
                         touch(&mut self.touched, peer);
                     }
                 }
@@ -261,7 +266,7 @@ impl Driver {
         }
         for id in letters.links.drain(..) {
             if let Some(peer) = find(&mut self.peers, id) {
-                peer.send(now);
+                work(peer, |peer| peer.send(now));
                 touch(&mut self.touched, peer);
             }
         }
@@ -278,8 +283,10 @@ impl Driver {
             match peer.next_deadline() {
                 Some(due) if due <= now => {
                     // Only QUIC knows which of its timers are due; all that are not stay.
-                    peer.quic.handle_timeout(now);
-                    peer.handle_deadline(now, house);
+                    work(peer, |peer| {
+                        peer.quic.handle_timeout(now);
+                        peer.handle_deadline(now, house);
+                    });
                     touch(&mut self.touched, peer);
                 }
                 later => self.timers.set(index, &mut peer.alarm, later),
@@ -325,31 +332,35 @@ impl Driver {
     fn settle_one(&mut self, index: usize, now: Instant, house: &House) {
         let Some(Some(peer)) = self.peers.get_mut(index) else { return };
         peer.listed = false;
-        peer.handle_events(now, house);
-        if peer.behind {
-            // With the peer's packet came acknowledgements, which may have made room.
-            peer.send(now);
-        }
-        let opening = peer.is_opening();
-        let handle = ConnectionHandle(index);
-        loop {
-            self.wire.transmit(&mut peer.quic, now);
-            let mut changed = false;
-            while let Some(event) = peer.quic.poll_endpoint_events() {
-                if let Some(answer) = self.endpoint.handle_event(handle, event) {
-                    peer.quic.handle_event(answer);
-                    changed = true;
+        let (wire, endpoint) = (&mut self.wire, &mut self.endpoint);
+        work(peer, |peer| {
+            peer.handle_events(now, house);
+            if peer.behind {
+                // With the peer's packet came acknowledgements, which may have made room.
+                peer.send(now);
+            }
+            loop {
+                wire.transmit(&mut peer.quic, now);
+                let mut changed = false;
+                while let Some(event) = peer.quic.poll_endpoint_events() {
+                    if let Some(answer) = endpoint.handle_event(ConnectionHandle(index), event) {
+                        peer.quic.handle_event(answer);
+                        changed = true;
+                    }
+                }
+                if !changed || wire.stuck.is_some() {
+                    break;
                 }
             }
-            if !changed || self.wire.stuck.is_some() {
-                break;
-            }
-        }
-        if peer.was_opening && !opening {
+        });
+        if peer.was_opening && (peer.broken || !peer.is_opening()) {
             peer.was_opening = false;
             self.handshakes -= 1;
         }
-        if peer.quic.is_drained() {
+        if peer.broken || peer.quic.is_drained() {
+            if peer.broken {
+                self.endpoint.handle_event(ConnectionHandle(index), EndpointEvent::drained());
+            }
             if let Some(place) = self.peers.get_mut(index) {
                 *place = None;
             }
@@ -413,6 +424,19 @@ impl Wire {
             Err(error) if error.kind() == ErrorKind::WouldBlock
         )
     }
+}
+
+/// Does something for one connection. Should it panic, that is the end of this connection, and of no other.
+fn work(peer: &mut Peer, work: impl FnOnce(&mut Peer)) {
+    if !peer.broken && whole(|| work(peer)).is_none() {
+        peer.broken = true;
+    }
+}
+
+/// What comes out, unless it panics; the panic hook has logged it then. One thread serves everybody: what a stranger's
+/// packet sets off in a library must not end it.
+fn whole<T>(work: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(work)).ok()
 }
 
 fn touch(touched: &mut Vec<usize>, peer: &mut Peer) {

@@ -2,6 +2,7 @@
 //!
 //! Owns: the thread of the driver, from its start to its end. Must not know: QUIC, tickets, what a link says.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -128,6 +129,18 @@ impl Handle {
     /// QUIC connections that are open, links or not; up to a round of the driver ago.
     pub fn open_connections(&self) -> usize {
         self.mailbox.open()
+    }
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listener").field("handle", &self.handle).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").field("address", &self.address).finish_non_exhaustive()
     }
 }
 

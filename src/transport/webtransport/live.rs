@@ -73,12 +73,12 @@ impl Peer {
         if !matches!(self.stage, Stage::Live(_) | Stage::Farewell { .. }) {
             return;
         }
+        link.set_round_trip(self.quic.rtt());
         let waiting = link.collect();
         self.behind = false;
         let unfit = waiting.snapshot.and_then(|frames| match send_datagrams(&mut self.quic, &frames) {
             Sent::Gone => {
                 self.ticked = Some(now);
-                link.set_round_trip(self.quic.rtt());
                 None
             }
             Sent::Unfit => Some(frames),

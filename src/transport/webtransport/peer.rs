@@ -44,6 +44,8 @@ pub(super) struct Peer {
     pub(super) alarm: Alarm,
     /// Whether the driver has it in its list.
     pub(super) listed: bool,
+    /// Whether work on it panicked: it is to be forgotten.
+    pub(super) broken: bool,
     /// Whether the driver counts it as a handshake.
     pub(super) was_opening: bool,
     pub(super) stage: Stage,
@@ -125,6 +127,7 @@ impl Peer {
             quic,
             alarm: Alarm::default(),
             listed: false,
+            broken: false,
             was_opening: true,
             stage: Stage::Handshake,
             deadline: Some(now + house.admission.limits().handshake),
@@ -529,6 +532,7 @@ impl Peer {
                 let live = Live::new(attached, reader, now, house.admission.limits().heartbeat);
                 self.deadline = Some(live.silent_at());
                 self.stage = Stage::Live(live);
+                self.send(now);
                 self.read_control(control, now);
             }
             Opening { asked: Asked::Judged(Err((code, goodbye))), .. } => {
