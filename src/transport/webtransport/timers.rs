@@ -58,6 +58,8 @@ impl Alarm {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::disallowed_methods)]
+
     use std::time::Duration;
 
     use super::*;

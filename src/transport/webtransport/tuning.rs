@@ -180,7 +180,7 @@ pub(super) const DATAGRAM_SEND_BYTES: usize = 32 * 1024;
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
     use super::*;
 
