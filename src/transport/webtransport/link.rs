@@ -1,282 +1,122 @@
-//! One live link: what goes out, what comes in, and how it ends.
+//! The way out to one WebTransport peer, as every other thread sees it.
 //!
-//! Owns: the control stream after the session opened, the datagrams, the order of Goodbye and close. Must not know: who
-//! the player is, what a message says.
+//! Owns: what waits until the driver comes to it. Must not know: QUIC, who the player is, what a message says.
 //!
-//! Snapshots go from the tick's own thread into QUIC, without a wake-up of the link's task. Newest wins: while two
-//! snapshots wait in QUIC (the path is slower than the ticks), a newer one waits in the link, and is replaced by the
-//! next. Two, not one: QUIC's own task may come to the first only after the second tick on a busy machine. One task per
-//! link does all the rest.
+//! A tick leaves the newest snapshot here and goes on: the driver comes by within a millisecond, once for all links of
+//! all sessions that ticked. Newest wins: one that still waits is replaced by the next.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use quinn::{Connection, RecvStream, SendDatagramError, SendStream, VarInt, WriteError};
-use tokio::sync::Notify;
-use tokio::time::{sleep, timeout};
-use tracing::debug;
 
-use super::h3;
-use super::request::Streams;
-use crate::admission::goodbye;
-use crate::hub::Attached;
+use super::mailbox::{Mailbox, PeerId};
 use crate::outbox::{Backlog, Offered, Outlet, QueueFull, Transport};
-use crate::wire::{Code, ControlReader, SnapshotFrames, put_control};
+use crate::wire::{Code, SnapshotFrames, put_control};
 
-/// The way out to one WebTransport peer.
+/// What is shared of a link between the driver and all who send.
 pub(super) struct Link {
-    quic: Connection,
+    peer: PeerId,
+    mailbox: Arc<Mailbox>,
     queue_bytes: usize,
-    /// The room in QUIC's datagram queue when nothing waits in it.
-    idle_room: usize,
+    /// Microseconds.
+    round_trip: AtomicU64,
     out: Mutex<Out>,
-    /// Tells the writer that something waits.
-    wake: Notify,
-    /// Tells the link's task that it has been asked to close.
-    closing: Notify,
-    /// Whether the peer said anything since this was last looked at.
-    heard: AtomicBool,
 }
 
-/// The control stream.
-pub(super) struct Control {
-    pub(super) send: SendStream,
-    pub(super) recv: RecvStream,
-    pub(super) reader: ControlReader,
-}
-
+/// What waits.
 #[derive(Default)]
 struct Out {
     backlog: Backlog,
     snapshot: Option<SnapshotFrames>,
-    goodbye: Option<(Code, Bytes)>,
+    end: End,
+    /// Whether the driver was told, and has not come yet.
+    listed: bool,
 }
 
-/// What the writer does next.
-enum Next {
-    Message(Bytes),
-    Snapshot(SnapshotFrames),
-    Goodbye(Bytes),
-    Nothing,
-}
-
-/// What became of a snapshot's datagrams.
-enum Datagrams {
-    Sent,
-    /// Earlier snapshots still wait in QUIC.
-    Behind,
-    /// It belongs on the control stream: too large, or the peer takes no datagrams.
-    Unfit,
+#[derive(Default)]
+enum End {
+    #[default]
+    Open,
+    /// With the Goodbye, until that is taken.
+    Closing(Code, Option<Bytes>),
     Lost,
 }
 
+/// What the driver finds when it comes.
+pub(super) struct Waiting {
+    pub(super) snapshot: Option<SnapshotFrames>,
+    /// Whether there is something for the control stream.
+    pub(super) more: bool,
+}
+
+/// What is written to the control stream next, each already behind its length.
+pub(super) enum Next {
+    Message(Bytes),
+    /// The last of all.
+    Goodbye(Bytes),
+}
+
 impl Link {
-    pub(super) fn new(quic: Connection, queue_bytes: usize) -> Self {
-        let idle_room = quic.datagram_send_buffer_space();
-        Self {
-            quic,
-            queue_bytes,
-            idle_room,
-            out: Mutex::default(),
-            wake: Notify::new(),
-            closing: Notify::new(),
-            heard: AtomicBool::new(true),
+    pub(super) fn new(peer: PeerId, mailbox: Arc<Mailbox>, queue_bytes: usize) -> Self {
+        Self { peer, mailbox, queue_bytes, round_trip: AtomicU64::new(0), out: Mutex::default() }
+    }
+
+    /// Takes the snapshot that waits. What is offered from now on tells the driver anew.
+    pub(super) fn collect(&self) -> Waiting {
+        let mut out = self.out.lock();
+        out.listed = false;
+        let more = !out.backlog.is_empty() || matches!(out.end, End::Closing(_, Some(_)));
+        Waiting { snapshot: out.snapshot.take(), more }
+    }
+
+    /// Puts a snapshot back that could not go, unless a newer one has come.
+    pub(super) fn keep_snapshot(&self, frames: SnapshotFrames) {
+        let mut out = self.out.lock();
+        if matches!(out.end, End::Open) {
+            out.snapshot.get_or_insert(frames);
         }
     }
 
-    /// Serves the link until it ends.
-    pub(super) async fn run(
-        self: Arc<Self>,
-        control: Control,
-        streams: Streams,
-        attached: Attached,
-        heartbeat: Duration,
-    ) {
-        let Control { mut send, recv, reader } = control;
-        let mut inward = Inward::new(recv, reader, streams);
-        let told = {
-            let writing = self.write(&mut send);
-            tokio::pin!(writing);
-            tokio::select! {
-                biased;
-                fault = self.listen(&mut inward, &attached, heartbeat) => match fault {
-                    Some(code) => {
-                        attached.closing(code);
-                        self.close(code, &goodbye(code, None));
-                        matches!(timeout(LINGER, writing).await, Ok(Ok(())))
-                    }
-                    None => false,
-                },
-                result = &mut writing => result.is_ok(),
-                () = self.overdue() => false,
-            }
-        };
-        // The hub learns now that the link is gone; the peer may take its time.
-        drop(attached);
-        self.end(told, inward).await;
-    }
-
-    /// Writes what waits and the Goodbye of a link that was closed before anybody was attached to it, and ends it.
-    pub(super) async fn part(&self, control: Control, streams: Streams) {
-        let Control { mut send, recv, reader } = control;
-        let told = matches!(timeout(LINGER, self.write(&mut send)).await, Ok(Ok(())));
-        self.end(told, Inward::new(recv, reader, streams)).await;
-    }
-
-    /// Gives the peer [`LINGER`] to read the Goodbye and go by itself, then closes.
-    async fn end(&self, told: bool, mut inward: Inward) {
-        let code = self.out.lock().goodbye.as_ref().map_or(Code::Left, |(code, _)| *code);
-        if told {
-            let _ = timeout(LINGER, inward.gone()).await;
-        }
-        debug!(peer = %self.quic.remote_address(), code = code.slug(), told, "link closed");
-        inward.streams.close(&self.quic, code).await;
-    }
-
-    /// Takes what the peer says, until it ends the link (`None`) or has to be told why (`Some`).
-    async fn listen(&self, inward: &mut Inward, attached: &Attached, heartbeat: Duration) -> Option<Code> {
-        let Inward { control, streams, kept } = inward;
-        tokio::select! {
-            end = self.read_control(control, attached) => end,
-            end = self.read_datagrams(attached) => end,
-            () = refuse_streams(&self.quic, kept) => None,
-            () = streams.ended() => None,
-            () = self.fall_silent(heartbeat) => Some(Code::HeartbeatLost),
-        }
-    }
-
-    async fn read_control(&self, control: &mut Incoming, attached: &Attached) -> Option<Code> {
-        loop {
-            match control.next_message().await {
-                Ok(message) => {
-                    self.heard.store(true, Ordering::Relaxed);
-                    if let Err(code) = attached.handle_message(&message) {
-                        return Some(code);
-                    }
-                }
-                Err(end) => return end,
-            }
-        }
-    }
-
-    async fn read_datagrams(&self, attached: &Attached) -> Option<Code> {
-        self.drop_early_datagrams().await;
-        loop {
-            let datagram = self.quic.read_datagram().await.ok()?;
-            let payload = match h3::datagram_payload(&datagram) {
-                Ok(Some(payload)) => payload,
-                Ok(None) => continue,
-                Err(_) => return Some(Code::ProtocolError),
-            };
-            // A kind that is not known is skipped: a newer client may try it.
-            if let Some((&WHOLE, message)) = payload.split_first() {
-                self.heard.store(true, Ordering::Relaxed);
-                if let Err(code) = attached.handle_message(message) {
-                    return Some(code);
-                }
-            }
-            // With the peer's packet came acknowledgements, which may have made room.
-            self.send_waiting();
-        }
-    }
-
-    /// What came before the player was admitted is not for it.
-    async fn drop_early_datagrams(&self) {
-        loop {
-            tokio::select! {
-                biased;
-                early = self.quic.read_datagram() => if early.is_err() { return },
-                () = std::future::ready(()) => return,
-            }
-        }
-    }
-
-    /// Resolves when the peer has said nothing for the time of a heartbeat, late by a third of it at most.
-    async fn fall_silent(&self, heartbeat: Duration) {
-        let mut quiet = 0;
-        while quiet < QUIET_LOOKS {
-            sleep(heartbeat / QUIET_LOOKS).await;
-            quiet = if self.heard.swap(false, Ordering::Relaxed) { 0 } else { quiet + 1 };
-        }
-    }
-
-    /// Resolves when the link was asked to close, and the writer still has not come to the Goodbye.
-    async fn overdue(&self) {
-        self.closing.notified().await;
-        sleep(LINGER).await;
-    }
-
-    /// Writes what waits, as it comes, up to and with the Goodbye.
-    async fn write(&self, send: &mut SendStream) -> Result<(), WriteError> {
-        loop {
-            match self.next() {
-                Next::Message(framed) => send.write_chunk(framed).await?,
-                Next::Snapshot(frames) => {
-                    let body = frames.body();
-                    let length = Bytes::copy_from_slice(&(body.len() as u32).to_le_bytes());
-                    send.write_all_chunks(&mut [length, body]).await?;
-                }
-                Next::Goodbye(framed) => {
-                    send.write_chunk(framed).await?;
-                    // The only error is that the peer has stopped the stream.
-                    let _ = send.finish();
-                    return Ok(());
-                }
-                Next::Nothing => self.wake.notified().await,
-            }
-        }
-    }
-
-    fn next(&self) -> Next {
+    /// Takes what the control stream carries next.
+    pub(super) fn next(&self) -> Option<Next> {
         let mut out = self.out.lock();
         if let Some(framed) = out.backlog.pop() {
-            return Next::Message(framed);
+            return Some(Next::Message(framed));
         }
-        if let Some((_, message)) = &out.goodbye {
-            return Next::Goodbye(framed(message));
-        }
-        match out.snapshot.take() {
-            None => Next::Nothing,
-            Some(frames) => match self.send_datagrams(&frames) {
-                Datagrams::Unfit => Next::Snapshot(frames),
-                Datagrams::Behind => {
-                    out.snapshot = Some(frames);
-                    Next::Nothing
-                }
-                Datagrams::Sent | Datagrams::Lost => Next::Nothing,
-            },
+        match &mut out.end {
+            End::Closing(_, goodbye) => goodbye.take().map(|message| Next::Goodbye(framed(&message))),
+            End::Open | End::Lost => None,
         }
     }
 
-    /// Sends the snapshot that waits, if there is room for it now.
-    fn send_waiting(&self) {
+    /// The code it was closed with.
+    pub(super) fn closed_with(&self) -> Option<Code> {
+        match self.out.lock().end {
+            End::Closing(code, _) => Some(code),
+            End::Open | End::Lost => None,
+        }
+    }
+
+    /// The peer is gone: nothing is taken any more, and what waits is dropped.
+    pub(super) fn lose(&self) {
         let mut out = self.out.lock();
-        if let Some(frames) = &out.snapshot
-            && matches!(self.send_datagrams(frames), Datagrams::Sent)
-        {
-            out.snapshot = None;
-        }
+        *out = Out { end: End::Lost, ..Out::default() };
     }
 
-    fn send_datagrams(&self, frames: &SnapshotFrames) -> Datagrams {
-        let Some(datagrams) = frames.shared_datagrams() else {
-            return Datagrams::Unfit;
-        };
-        let cost: usize = datagrams.iter().map(|datagram| datagram.len() + size_of::<Bytes>()).sum();
-        if self.idle_room.saturating_sub(self.quic.datagram_send_buffer_space()) >= 2 * cost {
-            return Datagrams::Behind;
+    pub(super) fn set_round_trip(&self, round_trip: Duration) {
+        self.round_trip.store(round_trip.as_micros() as u64, Ordering::Relaxed);
+    }
+
+    /// Tells the driver, unless it was told already. Its lock is let go of first: the driver may be waiting for it.
+    fn tell(&self, mut out: parking_lot::MutexGuard<'_, Out>) {
+        let told = std::mem::replace(&mut out.listed, true);
+        drop(out);
+        if !told {
+            self.mailbox.touch(self.peer);
         }
-        for datagram in datagrams {
-            match self.quic.send_datagram(datagram.clone()) {
-                Ok(()) => {}
-                Err(SendDatagramError::ConnectionLost(_)) => return Datagrams::Lost,
-                Err(_) => return Datagrams::Unfit,
-            }
-        }
-        Datagrams::Sent
     }
 }
 
@@ -287,136 +127,42 @@ impl Outlet for Link {
 
     fn offer_snapshot(&self, frames: &SnapshotFrames) -> Offered {
         let mut out = self.out.lock();
-        if out.goodbye.is_some() {
+        if !matches!(out.end, End::Open) {
             return Offered::Closed;
         }
-        let sent = self.send_datagrams(frames);
-        let unfit = match sent {
-            Datagrams::Sent => {
-                out.snapshot = None;
-                return Offered::Sent;
-            }
-            Datagrams::Lost => return Offered::Closed,
-            Datagrams::Behind => false,
-            Datagrams::Unfit => true,
-        };
         let replaced = out.snapshot.replace(frames.clone()).is_some();
-        drop(out);
-        if unfit {
-            self.wake.notify_one();
-        }
+        self.tell(out);
         if replaced { Offered::Replaced } else { Offered::Waiting }
     }
 
     fn queue(&self, message: &Bytes) -> Result<(), QueueFull> {
         let mut out = self.out.lock();
-        if out.goodbye.is_some() {
-            return Ok(());
+        match out.end {
+            End::Open => out.backlog.push_reliable(framed(message), self.queue_bytes),
+            End::Closing(..) | End::Lost => Ok(()),
         }
-        out.backlog.push_reliable(framed(message), self.queue_bytes)
     }
 
     fn flush(&self) {
-        self.wake.notify_one();
+        self.tell(self.out.lock());
     }
 
     fn close(&self, code: Code, goodbye: &Bytes) {
         let mut out = self.out.lock();
-        if out.goodbye.is_some() {
+        if !matches!(out.end, End::Open) {
             return;
         }
-        out.goodbye = Some((code, goodbye.clone()));
+        out.end = End::Closing(code, Some(goodbye.clone()));
         out.snapshot = None;
-        drop(out);
-        self.wake.notify_one();
-        self.closing.notify_one();
+        self.tell(out);
     }
 
     fn round_trip(&self) -> Option<Duration> {
-        Some(self.quic.rtt())
-    }
-}
-
-impl Control {
-    /// The next message; as [`Incoming::next_message`].
-    pub(super) async fn next_message(&mut self) -> Result<Bytes, Option<Code>> {
-        next_message(&mut self.recv, &mut self.reader).await
-    }
-}
-
-/// The half of the control stream that is read.
-struct Incoming {
-    recv: RecvStream,
-    reader: ControlReader,
-}
-
-impl Incoming {
-    async fn next_message(&mut self) -> Result<Bytes, Option<Code>> {
-        next_message(&mut self.recv, &mut self.reader).await
-    }
-}
-
-/// All that is read of a link, beside datagrams.
-struct Inward {
-    control: Incoming,
-    streams: Streams,
-    /// HTTP/3's own streams of the peer: nothing is read of them, but stopping one would end the connection.
-    kept: Vec<RecvStream>,
-}
-
-impl Inward {
-    fn new(recv: RecvStream, reader: ControlReader, streams: Streams) -> Self {
-        Self { control: Incoming { recv, reader }, streams, kept: Vec::new() }
-    }
-
-    /// Resolves when the peer has ended the link, in whichever way.
-    async fn gone(&mut self) {
-        let control = async { while let Ok(Some(_)) = self.control.recv.read_chunk(READ_BYTES, true).await {} };
-        tokio::select! {
-            () = control => {}
-            () = self.streams.ended() => {}
+        match self.round_trip.load(Ordering::Relaxed) {
+            0 => None,
+            micros => Some(Duration::from_micros(micros)),
         }
     }
-}
-
-/// The next message of the control stream; its end is `Err(None)`, a message over the bound the code for it.
-async fn next_message(recv: &mut RecvStream, reader: &mut ControlReader) -> Result<Bytes, Option<Code>> {
-    loop {
-        if let Some(message) = reader.poll_message().map_err(|_| Code::MessageTooBig)? {
-            return Ok(message);
-        }
-        match recv.read_chunk(READ_BYTES, true).await {
-            Ok(Some(chunk)) => reader.handle_bytes(&chunk.bytes),
-            Ok(None) | Err(_) => return Err(None),
-        }
-    }
-}
-
-/// Resets every further bidirectional stream, and stops every unidirectional one that is not HTTP/3's own, of which
-/// QUIC bounds the number. Resolves when the connection is lost.
-async fn refuse_streams(quic: &Connection, kept: &mut Vec<RecvStream>) {
-    let refusal = VarInt::from_u32(BUFFERED_STREAM_REJECTED);
-    let two_way = async {
-        while let Ok((mut send, mut recv)) = quic.accept_bi().await {
-            // The only error is that the peer was first.
-            let _ = send.reset(refusal);
-            let _ = recv.stop(refusal);
-        }
-    };
-    let one_way = async {
-        while let Ok(recv) = quic.accept_uni().await {
-            kept.push(recv);
-            let mut kind = [0; 2];
-            if let Some(recv) = kept.last_mut()
-                && recv.read_exact(&mut kind).await.is_ok()
-                && kind == WEBTRANSPORT_UNI
-            {
-                let _ = recv.stop(refusal);
-                kept.pop();
-            }
-        }
-    };
-    tokio::join!(two_way, one_way);
 }
 
 fn framed(message: &[u8]) -> Bytes {
@@ -424,13 +170,3 @@ fn framed(message: &[u8]) -> Bytes {
     put_control(message, &mut out);
     Bytes::from(out)
 }
-
-/// The kind of a datagram that is one whole message.
-const WHOLE: u8 = 0;
-/// Stream type 0x54 as a varint of two bytes, as everybody writes it.
-const WEBTRANSPORT_UNI: [u8; 2] = [0x40, 0x54];
-const BUFFERED_STREAM_REJECTED: u32 = 0x3994_bd84;
-/// For the Goodbye to be written, and again for the peer to go.
-const LINGER: Duration = Duration::from_millis(500);
-const QUIET_LOOKS: u32 = 3;
-const READ_BYTES: usize = 4 * 1024;

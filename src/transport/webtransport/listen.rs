@@ -1,25 +1,23 @@
-//! Accepting connections: one UDP socket, a bounded number of handshakes at a time.
+//! The door to WebTransport: binding, and what can be done with a listener from outside.
 //!
-//! Owns: the QUIC endpoint and its certificate, the caps on handshakes, the deadline of each. Must not know: tickets,
-//! what a link says.
-//!
-//! Invariant: a connection is worked on by exactly one task at a time, which closes it explicitly when it ends.
+//! Owns: the thread of the driver, from its start to its end. Must not know: QUIC, tickets, what a link says.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread;
 
-use quinn::{Connection, Endpoint, EndpointConfig, Incoming, TokioRuntime, VarInt};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
+use tracing::error;
 
-use super::{open, tuning};
-use crate::admission::{Admission, Pending};
+use super::driver::Driver;
+use super::mailbox::{Command, Mailbox};
+use super::peer::House;
+use super::tuning;
+use crate::admission::Admission;
 use crate::limits::Limits;
-use crate::wire::Code;
 
 /// Why the listener cannot start. The configuration is at fault.
 #[derive(Debug, thiserror::Error)]
@@ -38,15 +36,16 @@ pub enum BindError {
 }
 
 /// A bound socket that does not accept yet.
-#[derive(Debug)]
 pub struct Listener {
+    driver: Driver,
     handle: Handle,
 }
 
 /// What can be done with a listener from outside while it runs. Cloning shares it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Handle {
-    endpoint: Endpoint,
+    address: SocketAddr,
+    mailbox: Arc<Mailbox>,
     limits: Arc<Limits>,
 }
 
@@ -63,11 +62,12 @@ impl Listener {
         limits: &Limits,
     ) -> Result<Self, BindError> {
         let server = tuning::server_config(tls, limits)?;
-        let failed = |source| BindError::Socket { address, source };
-        let socket = tuning::bind_socket(address, buffer_bytes).map_err(failed)?;
-        let endpoint = Endpoint::new(EndpointConfig::default(), Some(server), socket, Arc::new(TokioRuntime));
-        let endpoint = endpoint.map_err(failed)?;
-        Ok(Self { handle: Handle { endpoint, limits: Arc::new(limits.clone()) } })
+        let bound = || {
+            let socket = tuning::bind_socket(address, buffer_bytes)?;
+            Ok((socket.local_addr()?, Driver::new(socket, server)?))
+        };
+        let (address, (driver, mailbox)) = bound().map_err(|source| BindError::Socket { address, source })?;
+        Ok(Self { driver, handle: Handle { address, mailbox, limits: Arc::new(limits.clone()) } })
     }
 
     /// What stays of the listener outside once it runs.
@@ -75,30 +75,35 @@ impl Listener {
         self.handle.clone()
     }
 
-    /// Accepts until told to stop. Links that live then are for the hub to close; they have two seconds for it, after
-    /// which the socket closes on whoever is left.
+    /// Accepts until told to stop, on a thread of its own. Links that live then are for the hub to close; they have two
+    /// seconds for it, after which whoever is left is told that the node drains, and has two more.
     ///
     /// # Cancel safety
-    /// When dropped, no more connections are accepted; links live on.
+    /// When dropped, it stops in the same way without being waited for.
     pub async fn run(self, admission: Admission, shutdown: CancellationToken) {
-        let endpoint = self.handle.endpoint;
-        let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
-        loop {
-            let incoming = tokio::select! {
-                biased;
-                () = shutdown.cancelled() => break,
-                incoming = endpoint.accept() => incoming,
-            };
-            let Some(incoming) = incoming else { break };
-            if let Some((incoming, slot, knocked)) = let_in(incoming, &handshakes, &admission) {
-                tokio::spawn(handshake(incoming, slot, knocked, admission.clone()));
+        let Self { driver, handle } = self;
+        let stop = StopOnDrop(handle.mailbox);
+        let house = House { admission, mailbox: Arc::clone(&stop.0), runtime: tokio::runtime::Handle::current() };
+        let (over, ended) = oneshot::channel::<()>();
+        let thread = thread::Builder::new().name("muster-quic".to_owned()).spawn(move || {
+            // The hub may start a session from here, which has tasks.
+            let _entered = house.runtime.enter();
+            if let Err(error) = driver.run(&house) {
+                error!(%error, "WebTransport has ended: the system's poll failed");
             }
+            drop(over);
+        });
+        if let Err(error) = thread {
+            return error!(%error, "WebTransport is not served: the system gives no thread");
         }
-        endpoint.set_server_config(None);
-        if timeout(STOPPING, endpoint.wait_idle()).await.is_err() {
-            endpoint.close(VarInt::from_u32(u32::from(Code::Draining.number())), Code::Draining.slug().as_bytes());
-            let _ = timeout(STOPPING, endpoint.wait_idle()).await;
+        let mut ended = ended;
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            _ = &mut ended => return,
         }
+        drop(stop);
+        // The sender is never used: that it is gone says that the thread has ended.
+        let _ = ended.await;
     }
 }
 
@@ -106,9 +111,9 @@ impl Handle {
     /// The address that is listened on.
     ///
     /// # Errors
-    /// What the system says.
+    /// None; the signature leaves room for systems that must be asked.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.endpoint.local_addr()
+        Ok(self.address)
     }
 
     /// Serves new connections with another certificate. Links that live keep theirs.
@@ -117,70 +122,33 @@ impl Handle {
     /// [`BindError::Tls`] when it cannot serve QUIC; the certificate before it stays.
     pub fn reload(&self, tls: rustls::ServerConfig) -> Result<(), BindError> {
         let server = tuning::server_config(tls, &self.limits)?;
-        self.endpoint.set_server_config(Some(server));
+        self.mailbox.command(Command::Serve(Arc::new(server)));
         Ok(())
     }
 
-    /// QUIC connections that are open, links or not.
+    /// QUIC connections that are open, links or not; up to a round of the driver ago.
     pub fn open_connections(&self) -> usize {
-        self.endpoint.open_connections()
+        self.mailbox.open()
     }
 }
 
-/// Decides what a first packet gets: a handshake, a Retry that proves its address, or a refusal.
-fn let_in(
-    incoming: Incoming,
-    handshakes: &Arc<Semaphore>,
-    admission: &Admission,
-) -> Option<(Incoming, OwnedSemaphorePermit, Option<Pending>)> {
-    let Ok(slot) = Arc::clone(handshakes).try_acquire_owned() else {
-        incoming.refuse();
-        return None;
-    };
-    let busy = HANDSHAKES - handshakes.available_permits() > HANDSHAKES_BEFORE_RETRY;
-    if !incoming.remote_address_validated() {
-        if busy && incoming.may_retry() {
-            // The only error is that the address is validated already.
-            let _ = incoming.retry();
-            return None;
-        }
-        return Some((incoming, slot, None));
-    }
-    // An address that is proven can be held to its rate before the costly part. One that is not could be a victim's.
-    match admission.knock(canonical(incoming.remote_address())) {
-        Ok(knocked) => Some((incoming, slot, Some(knocked))),
-        Err(_) => {
-            incoming.refuse();
-            None
-        }
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listener").field("handle", &self.handle).finish_non_exhaustive()
     }
 }
 
-async fn handshake(incoming: Incoming, slot: OwnedSemaphorePermit, knocked: Option<Pending>, admission: Admission) {
-    let peer = incoming.remote_address();
-    let Some(quic) = connect(incoming, admission.limits().handshake).await else {
-        debug!(%peer, "no QUIC handshake");
-        return;
-    };
-    let knocked = match knocked {
-        Some(knocked) => Ok(knocked),
-        None => admission.knock(canonical(quic.remote_address())),
-    };
-    open::open(quic, slot, knocked, &admission).await;
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").field("address", &self.address).finish_non_exhaustive()
+    }
 }
 
-async fn connect(incoming: Incoming, deadline: Duration) -> Option<Connection> {
-    timeout(deadline, incoming.accept().ok()?).await.ok()?.ok()
-}
+/// Tells the driver to stop, however the listener ends.
+struct StopOnDrop(Arc<Mailbox>);
 
-/// IPv4 as IPv4, whichever kind of socket it came through.
-pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.command(Command::Stop);
+    }
 }
-
-/// Handshakes at the same time, up to the request. Over it: CONNECTION_REFUSED.
-const HANDSHAKES: usize = 1_024;
-/// Handshakes at the same time before addresses must be proven by a Retry, which costs their owners a round trip.
-const HANDSHAKES_BEFORE_RETRY: usize = 128;
-/// How long links have to go when the listener stops, and once more to be told that the socket closed.
-const STOPPING: Duration = Duration::from_secs(2);

@@ -1,16 +1,22 @@
 //! WebTransport, server side: one session per QUIC connection, one control stream, datagrams for the hot path.
 //!
-//! [`listen`](self::Listener) accepts connections, `request` reads what they ask for, `open` answers it and lets the
-//! player through admission, `link` is one live link. It stands on quinn and on wtransport's protocol crate, not on
-//! wtransport's own driver: that one keeps a task and a one-place queue per kind of stream between a link and its
-//! datagrams, cannot be told to close a connection whose request never came, and answers with three statuses only.
+//! `listen` is the door for the rest of the house; `driver` is the one thread behind it, which owns the socket and all
+//! connections; `peer` is one connection from the handshake to the close, `live` its life as a link, `link` what other
+//! threads see of it, `mailbox` how they reach the driver. It stands on quinn's protocol crate and on wtransport's, not
+//! on their own drivers: a task and several queues per connection cost more than the protocol
+//! (`docs/decisions/0009-quic-loop.md`).
 
+mod driver;
 mod h3;
 mod link;
 mod listen;
-mod open;
+mod live;
+mod mailbox;
+mod peer;
 mod qpack;
 mod request;
+mod streams;
+mod timers;
 mod tuning;
 
 pub use listen::{BindError, Handle, Listener};
