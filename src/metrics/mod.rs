@@ -43,8 +43,6 @@ pub struct Metrics {
     pub sessions_allocated: Counter,
     /// Game sessions that run.
     pub sessions: Gauge,
-    /// Seats that wait for a lost link.
-    pub seats_waiting: Gauge,
     /// Ticks that were run, of all sessions.
     pub ticks: Counter,
     /// How late a tick began against its absolute schedule, in seconds.
@@ -93,7 +91,6 @@ impl Metrics {
         let lobbies = plain(&mut at, "lobbies", "Lobbies that exist");
         let sessions_allocated = plain(&mut at, "sessions_allocated", "Game sessions that were made");
         let sessions = plain(&mut at, "sessions", "Game sessions that run");
-        let seats_waiting = plain(&mut at, "seats_waiting", "Seats that wait for a lost link");
         let ticks = plain(&mut at, "ticks", "Ticks that were run, of all sessions");
         let tick_lateness = Histogram::new(LATENESS_SECONDS);
         let help = "How late a tick began against its absolute schedule";
@@ -128,7 +125,6 @@ impl Metrics {
             lobbies,
             sessions_allocated,
             sessions,
-            seats_waiting,
             ticks,
             tick_lateness,
             ticks_skipped,

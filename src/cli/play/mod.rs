@@ -9,6 +9,7 @@ mod show;
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -18,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Failure;
 use crate::client::{
-    Closed, ConnectError, Connector, Event, Join, Target, TicketSource, Transport, TransportChoice, http,
+    Closed, ConnectError, Connector, Event, Join, Target, TicketSource, Transport, TransportChoice, Trust, http,
 };
 use pilot::Pilot;
 use show::{Figures, Summary};
@@ -41,6 +42,12 @@ pub struct PlayArgs {
     /// Try this transport first, the other one if it fails or is slow
     #[arg(long, value_enum, default_value = "webtransport")]
     prefer: TransportName,
+    /// Believe certificates that the authorities in this PEM file have signed; a certificate that signed itself is one
+    #[arg(long, value_name = "FILE", conflicts_with = "certificate_hash")]
+    ca: Option<PathBuf>,
+    /// Believe the certificate with this SHA-256 hash, as `serve` prints it
+    #[arg(long, value_name = "HEX", value_parser = read_hash)]
+    certificate_hash: Option<[u8; 32]>,
     /// Where to go: quick:GAME, lobby:ID, code:ABCDEF or session:ID
     #[arg(long, value_name = "WISH", default_value = "quick:arena")]
     join: Join,
@@ -86,6 +93,21 @@ impl fmt::Display for PlayError {
 
 impl std::error::Error for PlayError {}
 
+/// 64 hexadecimal digits.
+fn read_hash(text: &str) -> Result<[u8; 32], String> {
+    let wrong = || "a SHA-256 hash is 64 hexadecimal digits".to_owned();
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    let mut hash = [0; 32];
+    if pairs.len() != hash.len() || !rest.is_empty() {
+        return Err(wrong());
+    }
+    for (byte, pair) in hash.iter_mut().zip(pairs) {
+        let digit = |byte: u8| char::from(byte).to_digit(16).ok_or_else(wrong);
+        *byte = (digit(pair[0])? * 16 + digit(pair[1])?) as u8;
+    }
+    Ok(hash)
+}
+
 impl PlayArgs {
     /// The whole command, on a runtime of its own.
     pub(super) fn command(self) -> Result<(), Failure> {
@@ -104,7 +126,7 @@ impl PlayArgs {
         if self.bots > 0 && self.ticket.is_some() {
             return Err(PlayError("bots need a ticket each: leave --ticket away, or leave --bots away".into()));
         }
-        let connector = self.connector();
+        let connector = self.connector()?;
         let name = self.name.clone().unwrap_or_else(|| format!("player-{:04x}", random() as u16));
         let engine = connector.clone().ticket(self.tickets(&name)?).connect_engine().await;
         let engine = engine.map_err(|error| self.explain(&error))?;
@@ -117,12 +139,21 @@ impl PlayArgs {
         self.fly(pilot, bots).await
     }
 
-    fn connector(&self) -> Connector {
+    fn connector(&self) -> Result<Connector, PlayError> {
         let choice = match self.transport {
             Some(only) => TransportChoice::Only(only.into()),
             None => TransportChoice::Any { prefer: self.prefer.into() },
         };
-        Connector::new(&self.url).join(self.join.clone()).transport(choice)
+        let connector = Connector::new(&self.url).join(self.join.clone()).transport(choice);
+        Ok(match (&self.ca, self.certificate_hash) {
+            (Some(file), _) => {
+                let pem = std::fs::read(file)
+                    .map_err(|error| PlayError(format!("{}: {error}; give --ca a PEM file", file.display())))?;
+                connector.trust(Trust::Authorities(pem))
+            }
+            (None, Some(hash)) => connector.certificate_hash(hash),
+            (None, None) => connector,
+        })
     }
 
     /// The given ticket, or one from the ticket URL whenever it is needed.
