@@ -1,7 +1,7 @@
 //! What it takes to get in: admission alone, and whole handshakes over loopback, with each ticket algorithm.
 //!
 //! Server and client share this process; what is compared is one way in with another, and one run with the next.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
 //! What the pure rooms cost: tickets, codec, lobby operations, a session's tick, and the fan-out of its snapshot.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::hint::black_box;
 use std::sync::Arc;
