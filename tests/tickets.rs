@@ -110,10 +110,10 @@ fn a_good_ticket_of_every_algorithm_says_what_was_put_into_it() {
         let verified = verifier(algorithm).verify(ticket.reveal(), NOW).unwrap_or_else(|e| panic!("{algorithm}: {e}"));
         assert_eq!(verified.player.as_str(), "ada");
         assert_eq!(verified.name.as_deref(), Some("Ada"));
-        assert_eq!(verified.jti, claims.ticket_id);
-        assert_eq!((verified.issued_at, verified.expires_at), (NOW, claims.expires_at));
+        assert_eq!(verified.facts.jti, Some(claims.ticket_id.clone()));
+        assert_eq!((verified.facts.issued_at, verified.expires_at), (NOW, claims.expires_at));
         assert_eq!(verified.burned_until, UnixSeconds(NOW.0 + 65));
-        assert_eq!(verified.session_expires_at, Some(UnixSeconds(NOW.0 + 3_600)));
+        assert_eq!(verified.facts.session_expires_at, Some(UnixSeconds(NOW.0 + 3_600)));
         assert_eq!(verified.grants.role, Role::Host);
         assert_eq!(verified.grants.game, GameName::new("arena").ok());
         assert_eq!(verified.grants.lobby, Some(LobbyBinding::Id(LobbyId(9))));

@@ -28,7 +28,7 @@ use crate::lobby::Role;
 use crate::metrics::Resume;
 use crate::request::{BadRequest, Carriers, Credentials, OpenRequest, RawTicket};
 use crate::text::{DisplayName, TextFault};
-use crate::ticket::{self, LobbyBinding, TicketFault, Verified, Verifier};
+use crate::ticket::{self, LobbyBinding, TicketFault, TicketId, UnixSeconds, Verified, Verifier};
 use crate::wire::{ClientFrame, ClientMessage, Code, Goodbye, ServerMessage, decode_client, encode_server};
 
 /// Decides who gets in. Cheap to clone.
@@ -238,14 +238,16 @@ impl Admission {
                 let now = hub.clock().unix();
                 let verifier = Arc::clone(&self.0.verifier.read());
                 let verified = verifier.verify(&ticket.0, now)?;
-                if self.0.directory.is_revoked(&verified.jti, &verified.player, verified.issued_at).await? {
+                if self.0.directory.is_revoked(&verified.player, &verified.facts).await? {
                     return Err(Fault::Revoked);
                 }
                 let arrival = arrival_of(&verified)?;
                 let target = Target::of(request.wish.clone()).or_else(|| bound_target(&verified));
                 let lobby = target.map(|target| hub.reserve(&arrival, &target)).transpose()?;
-                if self.0.single_use {
-                    self.burn(&verified, &arrival, lobby).await?;
+                if self.0.single_use
+                    && let Some(jti) = &verified.facts.jti
+                {
+                    self.burn(jti, verified.burned_until, &arrival, lobby).await?;
                 }
                 hub.metrics().tickets_consumed.inc();
                 Ok(hub.arrive(arrival, lobby))
@@ -254,9 +256,15 @@ impl Admission {
     }
 
     /// Uses the ticket up; gives the place back when somebody was first.
-    async fn burn(&self, verified: &Verified, arrival: &Arrival, lobby: Option<LobbyId>) -> Result<(), Fault> {
+    async fn burn(
+        &self,
+        ticket: &TicketId,
+        until: UnixSeconds,
+        arrival: &Arrival,
+        lobby: Option<LobbyId>,
+    ) -> Result<(), Fault> {
         let Inner { hub, directory, .. } = &*self.0;
-        let outcome = match directory.burn(&verified.jti, verified.burned_until, hub.clock().unix()).await {
+        let outcome = match directory.burn(ticket, until, hub.clock().unix()).await {
             Ok(Burned::Now) => return Ok(()),
             Ok(Burned::Before) => Fault::Used,
             Ok(Burned::Late) => Fault::Ticket(TicketFault::Expired),
@@ -301,7 +309,8 @@ fn arrival_of(verified: &Verified) -> Result<Arrival, TextFault> {
         ticket::Role::Player | ticket::Role::Host => Role::Player,
         ticket::Role::Spectator => Role::Spectator,
     };
-    Ok(Arrival { player: verified.player.clone(), name, grants: Arc::new(verified.grants.clone()), role })
+    let grants = Arc::new(verified.grants.clone());
+    Ok(Arrival { player: verified.player.clone(), name, grants, role, ticket: verified.facts.clone() })
 }
 
 /// A ticket that is bound to one place wishes to go there.

@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 
 use super::{Answer, Burned, Directory, Unavailable};
 use crate::ids::PlayerId;
-use crate::ticket::{Burn, TicketId, UnixSeconds, UsedTickets};
+use crate::ticket::{Burn, TicketFacts, TicketId, UnixSeconds, UsedTickets};
 
 /// Holds the used tickets until they would have expired anyway.
 pub struct Embedded {
@@ -31,7 +31,7 @@ impl Directory for Embedded {
         Box::pin(ready(outcome))
     }
 
-    fn is_revoked<'a>(&'a self, _: &'a TicketId, _: &'a PlayerId, _: UnixSeconds) -> Answer<'a, bool> {
+    fn is_revoked<'a>(&'a self, _: &'a PlayerId, _: &'a TicketFacts) -> Answer<'a, bool> {
         Box::pin(ready(Ok(false)))
     }
 }

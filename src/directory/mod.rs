@@ -11,7 +11,7 @@ use std::pin::Pin;
 pub use embedded::Embedded;
 
 use crate::ids::PlayerId;
-use crate::ticket::{TicketId, UnixSeconds};
+use crate::ticket::{TicketFacts, TicketId, UnixSeconds};
 
 /// An answer that may need the network.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Unavailable>> + Send + 'a>>;
@@ -40,6 +40,6 @@ pub trait Directory: Send + Sync + 'static {
     /// A cancelled call may or may not have burned the ticket.
     fn burn<'a>(&'a self, ticket: &'a TicketId, until: UnixSeconds, now: UnixSeconds) -> Answer<'a, Burned>;
 
-    /// Whether this ticket, or everything issued to the player before some time, was revoked.
-    fn is_revoked<'a>(&'a self, ticket: &'a TicketId, player: &'a PlayerId, issued: UnixSeconds) -> Answer<'a, bool>;
+    /// Whether the ticket, or everything issued to the player before some time, was revoked.
+    fn is_revoked<'a>(&'a self, player: &'a PlayerId, ticket: &'a TicketFacts) -> Answer<'a, bool>;
 }

@@ -12,7 +12,7 @@ use crate::lobby::{ListFilter, Role};
 use crate::metrics::Resume;
 use crate::outbox::Outlet;
 use crate::text::DisplayName;
-use crate::ticket::Grants;
+use crate::ticket::{Grants, TicketFacts};
 use crate::wire::{Code, ResumeOutcome, ResumePoint, ResumeToken, ServerMessage, Welcome, encode_server};
 
 use super::Attached;
@@ -22,6 +22,8 @@ pub struct Presence {
     pub name: DisplayName,
     pub grants: Arc<Grants>,
     pub role: Role,
+    /// By what it is here.
+    pub ticket: TicketFacts,
     pub link: Option<Arc<Link>>,
     /// While no link is up: when the place is given up.
     pub grace_ends: Option<Duration>,
@@ -51,6 +53,8 @@ pub struct Arrival {
     pub grants: Arc<Grants>,
     /// Plays or watches.
     pub role: Role,
+    /// By what it comes.
+    pub ticket: TicketFacts,
 }
 
 /// What a link that comes up means.
@@ -132,7 +136,7 @@ impl Place {
 
 impl Turn<'_> {
     fn arrive(&mut self, arrival: Arrival, lobby: Option<LobbyId>) {
-        let Arrival { player, name, grants, role } = arrival;
+        let Arrival { player, name, grants, role, ticket } = arrival;
         self.cut(&player, Code::Replaced);
         let (before_lobby, before_role) = match self.state.players.get(&player) {
             Some(before) => (before.lobby, before.role),
@@ -143,7 +147,13 @@ impl Turn<'_> {
             self.leave_lobby(&player);
             if before_lobby == lobby {
                 // The same lobby in another role: a place of that kind, if there is one; else it is refused at the link.
-                let arrival = Arrival { player: player.clone(), name: name.clone(), grants: Arc::clone(&grants), role };
+                let arrival = Arrival {
+                    player: player.clone(),
+                    name: name.clone(),
+                    grants: Arc::clone(&grants),
+                    role,
+                    ticket: ticket.clone(),
+                };
                 let _ = lobby.map(|id| self.reserve(&arrival, &Target::Lobby(id)));
             }
         }
@@ -159,6 +169,7 @@ impl Turn<'_> {
             name,
             grants,
             role,
+            ticket,
             link: None,
             grace_ends: None,
             lobby: old.as_ref().and_then(|old| old.lobby),

@@ -114,7 +114,8 @@ impl Turn<'_> {
     fn as_arrival(&self, player: &PlayerId) -> Result<Arrival, Refused> {
         let presence = self.state.players.get(player).ok_or(JoinFault::Forbidden)?;
         let (name, grants) = (presence.name.clone(), Arc::clone(&presence.grants));
-        Ok(Arrival { player: player.clone(), name, grants, role: presence.role })
+        let ticket = presence.ticket.clone();
+        Ok(Arrival { player: player.clone(), name, grants, role: presence.role, ticket })
     }
 
     fn settings_of(&self, arrival: &Arrival, spec: LobbySpec) -> Result<LobbySettings, Refused> {

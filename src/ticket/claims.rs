@@ -14,18 +14,26 @@ pub struct Verified {
     pub player: PlayerId,
     /// `name`: 1 to 128 bytes without control characters. Not yet fit to be shown: the rule for names is the lobby's.
     pub name: Option<String>,
-    /// `jti`: what is burned when the ticket gets its place.
-    pub jti: TicketId,
-    /// `iat`.
-    pub issued_at: UnixSeconds,
+    /// What is known of the ticket for as long as its player is here.
+    pub facts: TicketFacts,
     /// `exp`.
     pub expires_at: UnixSeconds,
     /// The first moment at which no clock within the leeway accepts the ticket any more: how long to keep it burned.
     pub burned_until: UnixSeconds,
-    /// `session_exp`: when the player must have shown a fresh ticket. None: the ticket sets no end.
-    pub session_expires_at: Option<UnixSeconds>,
     /// What the ticket allows.
     pub grants: Grants,
+}
+
+/// By what a player is here: enough to find it again when its ticket is revoked, and to know when to ask for another.
+/// It opens nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TicketFacts {
+    /// `jti`: what is burned when the ticket gets its place. None: the issuer gives none, so that it cannot be burned.
+    pub jti: Option<TicketId>,
+    /// `iat`.
+    pub issued_at: UnixSeconds,
+    /// `session_exp`: when the player must have shown a fresh ticket. None: the ticket sets no end.
+    pub session_expires_at: Option<UnixSeconds>,
 }
 
 /// What a ticket allows. An absent binding allows every value; the role is `player` when nothing is said.

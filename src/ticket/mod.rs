@@ -29,7 +29,7 @@ use std::time::Duration;
 use subtle::ConstantTimeEq;
 
 pub use algorithm::Algorithm;
-pub use claims::{Grants, LobbyBinding, Role, Verified};
+pub use claims::{Grants, LobbyBinding, Role, TicketFacts, Verified};
 pub use fault::TicketFault;
 pub use generate::{GenerateFault, GeneratedKey, generate_key};
 pub use key::{Key, KeyFault, KeyHint, KeyId};

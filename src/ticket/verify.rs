@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::claims::ClaimSet;
 use super::strict_json::object_of_part;
-use super::{KeyRing, TicketFault, TicketPolicy, UnixSeconds, Verified};
+use super::{KeyRing, TicketFacts, TicketFault, TicketPolicy, UnixSeconds, Verified};
 
 /// Verifies tickets against one key ring and one policy. It holds no other state: to change keys, build another one.
 #[derive(Clone, Debug)]
@@ -86,11 +86,9 @@ impl Verifier {
         Ok(Verified {
             player: claims.player()?,
             name: claims.name()?,
-            jti: claims.ticket_id()?,
-            issued_at,
+            facts: TicketFacts { jti: Some(claims.ticket_id()?), issued_at, session_expires_at },
             expires_at,
             burned_until: expires_at.plus(self.policy.leeway),
-            session_expires_at,
             grants: claims.grants()?,
         })
     }
