@@ -34,6 +34,8 @@ struct Inbox {
     /// The newest tick of which anybody can have seen a snapshot.
     tick: Tick,
     changes: Vec<Change>,
+    /// For those who come before the next tick.
+    newest: Option<SnapshotFrames>,
 }
 
 /// Who is to get snapshots from the next tick on.
@@ -56,7 +58,7 @@ pub enum Outcome {
 impl SessionRun {
     /// A session with so many seats, before its first tick.
     pub fn new(id: SessionId, tag: SessionTag, hz: u8, seats: u16, metrics: Arc<Metrics>) -> Self {
-        let inbox = Inbox { mailbox: Mailbox::new(seats), tick: Tick::default(), changes: Vec::new() };
+        let inbox = Inbox { mailbox: Mailbox::new(seats), tick: Tick::default(), changes: Vec::new(), newest: None };
         Self { id, tag, hz, tick: AtomicU32::new(0), inbox: Mutex::new(inbox), stop: CancellationToken::new(), metrics }
     }
 
@@ -109,9 +111,15 @@ impl SessionRun {
         change(&mut self.inbox.lock().mailbox)
     }
 
-    /// Sends snapshots to a link from the next tick on.
+    /// Sends snapshots to a link: the newest at once, for its player to see the game before the next tick, which brings
+    /// the next one.
     pub fn attach(&self, link: u64, outlet: Arc<dyn Outlet>) {
-        self.inbox.lock().changes.push(Change::Attach(link, outlet));
+        // Under the lock, so that no tick comes between and its snapshot before this older one.
+        let mut inbox = self.inbox.lock();
+        if let Some(newest) = &inbox.newest {
+            self.broadcast(newest, &[(link, Arc::clone(&outlet))]);
+        }
+        inbox.changes.push(Change::Attach(link, outlet));
     }
 
     /// Sends no more snapshots to a link.
@@ -163,10 +171,9 @@ impl SessionRun {
                     applied.extend(simulation.applied());
                     let time_us = plan.due.as_micros() as u64;
                     let newest = applied.iter().copied();
-                    self.broadcast(
-                        &SnapshotFrames::new(self.tag, simulation.tick(), time_us, newest, &state),
-                        &audience,
-                    );
+                    let frames = SnapshotFrames::new(self.tag, simulation.tick(), time_us, newest, &state);
+                    self.broadcast(&frames, &audience);
+                    self.inbox.lock().newest = Some(frames);
                 }
                 if let Some(result) = stepped.ended {
                     return Outcome::Finished(result);

@@ -38,6 +38,8 @@ async function ticket() {
 
 // ---- The connection ----
 
+/** Whether the list of lobbies has come: before it, an invitation may still lead elsewhere. */
+let listed = false;
 /** Where to at an arrival: an invitation counts until it was followed. */
 let invitation = query.get('code') ? `code:${query.get('code')}` : (query.get('join') ?? '');
 
@@ -56,6 +58,7 @@ async function begin() {
     const transport = /** @type {Transport | null} */ (query.get('transport')) ?? 'auto';
     const made = await connect(location.origin, { ticket, join: () => invitation, transport });
     if (own !== attempt) return void made.close();
+    listed = false;
     listen((muster = made));
   } catch (error) {
     if (own === attempt) stopped(/** @type {MusterError} */ (error));
@@ -102,7 +105,10 @@ function listen(made) {
     if (reason === 'Closed') notice('The lobby was closed.');
     show();
   });
-  on('list', show);
+  on('list', () => {
+    listed = true;
+    show();
+  });
   on('seated', ({ game: name }) => {
     endGame();
     if (name !== 'arena') return notice(`This page shows the arena only, and this is ${name}.`);
@@ -154,6 +160,7 @@ function show() {
   if (!muster) return;
   if (game && muster.seated) return view('game');
   if (!muster.lobby) {
+    if (invitation && !listed) return;
     showList(muster);
     return view('lobbies');
   }
@@ -320,4 +327,7 @@ input('lobby-name').value = `${input('name').value}'s lobby`;
 // A reload or a closed tab leaves at once; one that is only put aside keeps its place.
 addEventListener('pagehide', (event) => event.persisted || muster?.close());
 
+// The game's view is laid out and drawn once while nothing waits for it: fonts are found, and the first frame is quick.
+view('game');
+painter.warm();
 void begin();

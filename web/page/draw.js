@@ -27,6 +27,16 @@ export class Painter {
     this.retheme();
   }
 
+  /** Does what only the first drawing has to do. */
+  warm() {
+    const someone = { x: 1_000, y: 1_000, aim: 0, seat: 0, absent: false, own: true };
+    const more = { name: () => 'Somebody', ghost: null, time: 0, panels: { left: 0, right: 0 } };
+    this.draw({ size: 4_000, pillars: [{ x: 2_000, y: 2_000, radius: 300 }] }, [[3_000, 3_000]], [someone], more);
+    this.#context.getImageData(0, 0, 1, 1);
+    this.#context.clearRect(0, 0, this.#canvas.width, this.#canvas.height);
+    this.#labels.clear();
+  }
+
   /** The page's colours have changed. */
   retheme() {
     const probe = document.createElement('i');
