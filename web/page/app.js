@@ -40,8 +40,15 @@ async function ticket() {
 
 /** Whether the list of lobbies has come: before it, an invitation may still lead elsewhere. */
 let listed = false;
-/** Where to at an arrival: an invitation counts until it was followed. */
-let invitation = query.get('code') ? `code:${query.get('code')}` : (query.get('join') ?? '');
+/** Where to at an arrival: an invitation counts until it was followed. After a reload, it is back to the lobby. */
+let invitation = query.get('code') ? `code:${query.get('code')}` : (query.get('join') ?? lastPlace());
+
+/** The lobby this tab was in a moment ago, before it was reloaded. */
+function lastPlace() {
+  const [code, at] = (sessionStorage.getItem('place') ?? '').split(' ');
+  sessionStorage.removeItem('place');
+  return code && Date.now() - Number(at) < 15_000 ? `code:${code}` : '';
+}
 
 async function begin() {
   const own = ++attempt;
@@ -324,8 +331,13 @@ dark.addEventListener('change', () => wear(null));
 wear(localStorage.getItem('theme'));
 input('lobby-name').value = `${input('name').value}'s lobby`;
 
-// A reload or a closed tab leaves at once; one that is only put aside keeps its place.
-addEventListener('pagehide', (event) => event.persisted || muster?.close());
+// A reload keeps the place: the link is let go without a word, and the page that follows comes back as the same player. So
+// the place of a closed tab waits as well, for the grace time. A page that is only put aside has its link back by itself.
+addEventListener('pagehide', (event) => {
+  if (event.persisted) return;
+  if (muster?.lobby) sessionStorage.setItem('place', `${muster.lobby.code} ${Date.now()}`);
+  else muster?.close();
+});
 
 // The game's view is laid out and drawn once while nothing waits for it: fonts are found, and the first frame is quick.
 view('game');
