@@ -4,6 +4,7 @@ use std::ops::{Deref, RangeInclusive};
 use std::time::Duration;
 
 use super::error::ConfigError;
+use super::issuers::check_issuers;
 use super::load::{Sources, load};
 use super::origin::OriginPolicy;
 use super::settings::{Settings, TlsWebSocket};
@@ -31,6 +32,7 @@ impl Config {
     pub fn new(settings: Settings, dev: bool) -> Result<Self, ConfigError> {
         check_limits(&settings)?;
         check_tickets(&settings, dev)?;
+        check_issuers(&settings.issuers)?;
         check_tls(&settings, dev)?;
         check_rest(&settings)?;
         Ok(Self { settings, dev })
@@ -91,7 +93,7 @@ fn check_limits(settings: &Settings) -> Result<(), ConfigError> {
 
 fn check_tickets(settings: &Settings, dev: bool) -> Result<(), ConfigError> {
     let tickets = &settings.tickets;
-    if tickets.keys.is_empty() && !dev {
+    if tickets.keys.is_empty() && settings.issuers.is_empty() && !dev {
         let problem = "no key to check tickets with: name one (`muster key generate` makes one), or start with --dev";
         return refuse("tickets.keys", problem);
     }
