@@ -22,9 +22,23 @@ impl Knob {
         self.key.split_once('.').map_or(self.key, |(_, name)| name)
     }
 
-    /// The environment variable that sets it: `limits.links` is `MUSTER_LIMITS__LINKS`.
-    pub fn variable(&self) -> String {
-        format!("MUSTER_{}", self.key.replace('.', "__").to_ascii_uppercase())
+    /// Whether its section is a list of tables, as `[[issuers]]`: then it is set in the file alone.
+    pub fn is_listed(&self) -> bool {
+        LISTED.contains(&self.section())
+    }
+
+    /// How the section is written at its head in TOML, empty at the top.
+    pub fn header(&self) -> String {
+        match self.section() {
+            "" => String::new(),
+            section if self.is_listed() => format!("[[{section}]]"),
+            section => format!("[{section}]"),
+        }
+    }
+
+    /// The environment variable that sets it: `limits.links` is `MUSTER_LIMITS__LINKS`. One of a list has none.
+    pub fn variable(&self) -> Option<String> {
+        (!self.is_listed()).then(|| format!("MUSTER_{}", self.key.replace('.', "__").to_ascii_uppercase()))
     }
 }
 
@@ -53,14 +67,33 @@ pub const KNOBS: &[Knob] = &[
     knob("limits.heartbeat", "seconds", "A link that says nothing for this long is closed, heartbeat-lost (4009); the seat stays."),
     knob("limits.grace", "seconds", "How long a place in a lobby or session waits for a lost link. After it the place is free."),
 
-    knob("tickets.keys", "files", "Keys that tickets are checked with: PEM, JWK or JWK set files. At least one is required, unless --dev, which makes its own."),
+    knob("tickets.keys", "files, directories", "Keys that tickets are checked with: PEM, JWK or JWK set files, or directories of *.pem, *.jwk, *.json and *.jwks. At least one is required, unless there are issuers, or --dev, which makes its own."),
     knob("tickets.issuer", "text", "The `iss` that a ticket must have. Another: bad-ticket (4401)."),
     knob("tickets.audience", "text", "The `aud` that a ticket must have. Another: bad-ticket (4401)."),
     knob("tickets.leeway", "seconds", "How far the issuer's clock may be off when `exp`, `nbf` and `iat` are checked. At most 60."),
     knob("tickets.max_lifetime", "seconds", "The longest time from a ticket's `iat` to its `exp`. Over it: bad-ticket (4401)."),
     knob("tickets.single_use", "true or false", "Whether a ticket opens one place only. A second use: ticket-used (4409)."),
     knob("tickets.cookie", "cookie name", "The cookie that carries a ticket. Without it cookies are not looked at. Needs origins.allowed, since any page's request carries cookies."),
-    knob("tickets.carriers", "list", "Where a ticket may travel: header (Authorization: Bearer), subprotocol, query (?ticket=), first-message. What is not listed is not looked at."),
+    knob("tickets.carriers", "list", "Where a ticket may travel: header (Authorization: Bearer), subprotocol, query (?ticket=), first-message; and as other backends' pages do, which issuers.carriers switches on: query-token (?token=), bearer-subprotocol. What is not listed is not looked at."),
+
+    knob("issuers.name", "a-z, 0-9, -", "Required. What logs and metrics call the issuer; at most 8 issuers, none called muster, which is the one of [tickets]."),
+    knob("issuers.profile", "muster, simplejwt, fastapi or oidc", "Required. Whose tokens these are, which sets what is not set below. muster: as [tickets]. simplejwt: access tokens of djangorestframework-simplejwt (token_type access; refresh tokens are refused), player user_id. fastapi: what PyJWT and python-jose sign: sub and exp, iss and aud only if asked for. oidc: an OpenID Connect provider's access tokens (typ at+jwt or JWT; ID tokens are refused where they can be told apart), issuer and audience required."),
+    knob("issuers.keys", "files, directories", "The issuer's keys, as tickets.keys. They or jwks_url are required."),
+    knob("issuers.jwks_url", "https URL", "Where the issuer publishes its key set. http only for loopback. No other address is ever asked, whatever a token says."),
+    knob("issuers.algorithms", "list of EdDSA, ES256, ES384, RS256, PS256, HS256", "The only algorithms whose keys are accepted; a key file with another is refused. One alone also says what an RSA key is for (PS256). Not set: what the keys are for."),
+    knob("issuers.issuer", "text", "The `iss` that a token must have. Not set: muster for profile muster, required for oidc, else not asked. Another: bad-ticket (4401)."),
+    knob("issuers.audience", "text", "The `aud` that a token must have. Not set: muster for profile muster, required for oidc, else a token must have none. Another: bad-ticket (4401)."),
+    knob("issuers.typ", "text", "The `typ` that a token's header must have. Not set: muster-ticket+jwt (muster) or at+jwt (oidc), JWT or none."),
+    knob("issuers.player", "claim", "The claim that is the player: a text, or a whole number. A name, or from / on a JSON pointer (RFC 6901) into nested claims: /account/id. Not set: user_id (simplejwt) or sub."),
+    knob("issuers.player_prefix", "text", "Put before the player, so that two issuers never mean one player by one id. At most 16 visible ASCII characters; the player with it at most 64 bytes."),
+    knob("issuers.player_name", "claim", "The claim that is the player's name. Not set: name (muster), preferred_username (oidc), else none. Without it the player's id is shown."),
+    knob("issuers.role", "claim", "The claim that is the role: player, spectator or host. Not set: role (muster), else none: everybody is a player."),
+    knob("issuers.game", "claim", "The claim that binds to one game. Not set: game (muster), else none: every game is open."),
+    knob("issuers.lobby", "claim", "The claim that binds to one lobby, by id or code. Not set: lobby (muster), else none: every lobby is open."),
+    knob("issuers.actions", "claim", "The claim that lists what the player may do. Not set: actions (muster), else none: all that the role allows."),
+    knob("issuers.single_use", "true or false", "Whether a token opens one place only, which needs a `jti` in it. Not set: true for muster, else false."),
+    knob("issuers.max_lifetime", "seconds, up to 86400", "The longest time from `iat` (where there is none: from now) to `exp`. Not set: 120 for muster, else 3600. Over it: bad-ticket (4401)."),
+    knob("issuers.carriers", "list", "Where tokens may travel beyond tickets.carriers: query-token (?token=), bearer-subprotocol (Sec-WebSocket-Protocol: bearer, TOKEN, answered with bearer). Not set: both for simplejwt and fastapi, bearer-subprotocol for oidc, none for muster. Tokens in addresses reach the logs of proxies: leave query-token out where your page can."),
 
     knob("tls.certificate", "PEM file", "The certificate chain, the server's own first. Read again when it changes and on SIGHUP. Without it, --dev makes one of 13 days and renews it."),
     knob("tls.key", "PEM file", "The private key of the certificate."),
@@ -80,6 +113,9 @@ pub const KNOBS: &[Knob] = &[
     knob("transport.socket_buffer", "bytes", "Receive and send buffers asked of the kernel for the UDP socket. What it grants is capped by net.core.rmem_max and wmem_max; less than asked is warned about at the start."),
 ];
 
+/// The sections that are lists of tables.
+const LISTED: &[&str] = &["issuers"];
+
 const fn knob(key: &'static str, unit: &'static str, meaning: &'static str) -> Knob {
     Knob { key, unit, meaning }
 }
@@ -90,7 +126,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::config::Settings;
+    use crate::config::{IssuerSettings, Settings};
 
     #[test]
     fn the_table_has_every_knob_of_the_tree_and_no_other() {
@@ -100,10 +136,16 @@ mod tests {
         full.tls.key = Some("key.pem".into());
         full.metrics.listen = Some("127.0.0.1:9100".parse().unwrap());
         full.sessions.tick_rate = Some(30);
+        let issuer = IssuerSettings::full();
+        full.issuers = vec![issuer];
         let mut keys = BTreeSet::new();
         for (section, value) in toml::Table::try_from(&full).unwrap() {
             match value {
                 toml::Value::Table(table) => keys.extend(table.keys().map(|key| format!("{section}.{key}"))),
+                toml::Value::Array(tables) if LISTED.contains(&section.as_str()) => {
+                    let tables = tables.iter().filter_map(toml::Value::as_table);
+                    keys.extend(tables.flat_map(toml::Table::keys).map(|key| format!("{section}.{key}")));
+                }
                 _ => drop(keys.insert(section)),
             }
         }

@@ -80,8 +80,12 @@ fn read_variable(name: &OsStr, value: &OsStr) -> Result<Option<toml::Table>, Con
     let Some(name) = name.to_str().filter(|name| name.starts_with("MUSTER_") && !NOT_SETTINGS.contains(name)) else {
         return Ok(None);
     };
-    let Some(knob) = KNOBS.iter().find(|knob| knob.variable() == name) else {
-        let hint = nearest(name, KNOBS.iter().map(Knob::variable));
+    let Some(knob) = KNOBS.iter().find(|knob| knob.variable().as_deref() == Some(name)) else {
+        if let Some(listed) = KNOBS.iter().find(|knob| knob.is_listed() && name.starts_with(&section_variable(knob))) {
+            let problem = format!("a list of tables cannot be set by variables: write {} in the file", listed.header());
+            return Err(ConfigError::BadValue { source_name: name.to_owned(), problem });
+        }
+        let hint = nearest(name, KNOBS.iter().filter_map(Knob::variable));
         return Err(ConfigError::UnknownVariable { name: name.to_owned(), hint });
     };
     let value = value.to_str().ok_or_else(|| ConfigError::NotUnicode { name: name.to_owned() })?;
@@ -121,6 +125,11 @@ fn readings(text: &str) -> Vec<toml::Value> {
         Ok(value) if !value.is_str() => vec![itself, list, value],
         _ => vec![list, itself],
     }
+}
+
+/// What every variable of a section would begin with.
+fn section_variable(knob: &Knob) -> String {
+    format!("MUSTER_{}", knob.section().to_ascii_uppercase())
 }
 
 fn merge(into: &mut toml::Table, layer: toml::Table) {
@@ -326,6 +335,18 @@ mod tests {
         assert!(error.starts_with("MUSTER_LIMITS__LINKS: \"many\" is not a value of limits.links (links)"), "{error}");
         let error = from_environment(&[("MUSTER_LOG__FORMAT", "xml")]).unwrap_err().to_string();
         assert!(error.contains("xml") && error.contains("json"), "{error}");
+    }
+
+    #[test]
+    fn issuers_stand_in_the_file_alone_and_what_is_wrong_in_one_is_told_with_its_line() {
+        let text =
+            "[[issuers]]\nname = \"a\"\nprofile = \"oidc\"\n[[issuers]]\nname = \"b\"\nprofile = \"simplejwt\"\n";
+        let names: Vec<_> = from_file("issuers", text).unwrap().issuers.into_iter().map(|issuer| issuer.name).collect();
+        assert_eq!(names, ["a", "b"]);
+        let error = from_file("issuers-typo", &format!("{text}playr = \"sub\"\n")).unwrap_err().to_string();
+        assert!(error.contains(".toml:7: no such key `playr`, did you mean `player`?"), "{error}");
+        let error = from_environment(&[("MUSTER_ISSUERS__NAME", "a")]).unwrap_err().to_string();
+        assert!(error.starts_with("MUSTER_ISSUERS__NAME: a list of tables cannot be set by variables"), "{error}");
     }
 
     #[test]

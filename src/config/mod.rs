@@ -5,6 +5,7 @@
 //! is made in one direction: sources -> [`Settings`] -> [`Config`].
 
 mod error;
+mod issuers;
 mod knobs;
 mod load;
 mod origin;
@@ -13,6 +14,7 @@ mod show;
 mod validate;
 
 pub use error::{ConfigError, ListenError};
+pub use issuers::{IssuerSettings, OWN_NAME, Profile};
 pub use knobs::{KNOBS, Knob};
 pub use load::{CONFIG_VARIABLE, Override, Sources, load};
 pub(crate) use origin::is_loopback_authority;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::issuers::IssuerSettings;
 use super::origin::Origin;
 use crate::limits::Limits;
 
@@ -23,6 +24,9 @@ pub struct Settings {
     pub limits: Limits,
     /// Which tickets are accepted, and where they may travel.
     pub tickets: TicketSettings,
+    /// Whose tokens are accepted beside those of `tickets`. Default none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub issuers: Vec<IssuerSettings>,
     /// The certificate and who uses it.
     pub tls: Tls,
     /// Which web pages may come.
@@ -43,6 +47,7 @@ impl Default for Settings {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7777)),
             limits: Limits::default(),
             tickets: TicketSettings::default(),
+            issuers: Vec::new(),
             tls: Tls::default(),
             origins: Origins::default(),
             metrics: Metrics::default(),
@@ -67,7 +72,7 @@ impl Settings {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TicketSettings {
-    /// Files with the keys that tickets are checked with: PEM, JWK or JWK set. Required unless `--dev`.
+    /// Files and directories with the keys that tickets are checked with. Required unless `--dev`, or others issue.
     pub keys: Vec<PathBuf>,
     /// The `iss` that tickets must have. Default `muster`.
     pub issuer: String,
@@ -84,7 +89,7 @@ pub struct TicketSettings {
     /// The cookie that carries a ticket. Default none: cookies are not looked at.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cookie: Option<String>,
-    /// Where a ticket may travel, besides the cookie. Default all.
+    /// Where a ticket may travel, besides the cookie. Default all but those of other backends' pages.
     pub carriers: Vec<Carrier>,
 }
 
@@ -115,6 +120,10 @@ pub enum Carrier {
     Query,
     /// The first message of the link.
     FirstMessage,
+    /// `?token=` in the address, as the pages of other backends have it.
+    QueryToken,
+    /// `Sec-WebSocket-Protocol: bearer, <token>`, likewise; `bearer` is echoed.
+    BearerSubprotocol,
 }
 
 /// The certificate and who uses it.
@@ -234,7 +243,7 @@ impl Default for Transport {
 }
 
 /// Durations are written as seconds, whole where they are.
-mod seconds {
+pub(super) mod seconds {
     use std::time::Duration;
 
     use serde::Serializer;

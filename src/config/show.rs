@@ -16,9 +16,16 @@ pub fn show(settings: &Settings) -> Result<String, ConfigError> {
     let mut text = String::from("# The configuration in force: file, then environment, then flags.\n");
     let mut section = "";
     for knob in KNOBS {
+        if knob.is_listed() {
+            if knob.section() != section {
+                section = knob.section();
+                show_listed(&mut text, knob, &now);
+            }
+            continue;
+        }
         if knob.section() != section {
             section = knob.section();
-            let _ = writeln!(text, "\n[{section}]");
+            let _ = writeln!(text, "\n{}", knob.header());
         }
         let default = find(&defaults, knob).map_or_else(|| "not set".to_owned(), |value| value.to_string());
         let _ = writeln!(text, "\n# {}\n# Unit: {}. Default: {default}.", wrapped(knob.meaning), knob.unit);
@@ -28,6 +35,30 @@ pub fn show(settings: &Settings) -> Result<String, ConfigError> {
         };
     }
     Ok(text)
+}
+
+/// Writes the tables of a section that is a list; the first one, or a comment in its place, has the meanings.
+fn show_listed(text: &mut String, first: &Knob, now: &toml::Table) {
+    let tables = now.get(first.section()).and_then(toml::Value::as_array).cloned().unwrap_or_default();
+    let knobs = || KNOBS.iter().filter(|knob| knob.section() == first.section());
+    if tables.is_empty() {
+        let _ = writeln!(text, "\n# {}", first.header());
+        for knob in knobs() {
+            let _ = writeln!(text, "\n# {}\n# Unit: {}.\n# {} =", wrapped(knob.meaning), knob.unit, knob.name());
+        }
+    }
+    for (index, table) in tables.iter().enumerate() {
+        let _ = writeln!(text, "\n{}", first.header());
+        for knob in knobs() {
+            if index == 0 {
+                let _ = writeln!(text, "\n# {}\n# Unit: {}.", wrapped(knob.meaning), knob.unit);
+            }
+            let _ = match table.get(knob.name()) {
+                Some(value) => writeln!(text, "{} = {value}", knob.name()),
+                None => writeln!(text, "# {} =", knob.name()),
+            };
+        }
+    }
 }
 
 /// Writes the page `docs/configuration.md`.
@@ -42,7 +73,7 @@ pub fn reference() -> Result<String, ConfigError> {
         if section != Some(knob.section()) {
             section = Some(knob.section());
             let title =
-                if knob.section().is_empty() { "At the top".to_owned() } else { format!("`[{}]`", knob.section()) };
+                if knob.section().is_empty() { "At the top".to_owned() } else { format!("`{}`", knob.header()) };
             let _ = writeln!(text, "\n## {title}\n\n| key | unit | default | meaning |\n|---|---|---|---|");
         }
         let default = find(&defaults, knob).map_or_else(|| "not set".to_owned(), |value| format!("`{value}`"));
@@ -86,6 +117,7 @@ This page is printed by `muster config reference`; a test holds it against the p
 Values come from four places, each over the one before: the defaults below, a TOML file (`--config FILE`, or the
 variable `MUSTER_CONFIG`), the environment, flags. The variable of a key is `MUSTER_`, the section, two underscores and
 the key, in capitals: `limits.links` is `MUSTER_LIMITS__LINKS`, `listen` is `MUSTER_LISTEN`. Lists are parted by commas.
+A list of tables, as `[[issuers]]`, stands in the file alone: no variable and no flag reaches into it.
 
 A key or a variable that does not exist is refused with its line or its name, and so is a value that cannot be served
 with: one line on standard error, exit code 78, before anything listens. `muster config check` does just that;
@@ -99,12 +131,14 @@ own certificate, hands out tickets at `/dev/ticket` to loopback, and takes many 
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::config::IssuerSettings;
 
     #[test]
     fn what_is_shown_can_be_read_back() {
         let mut settings = Settings::dev_preset();
         settings.tickets.keys = vec!["a \"quoted\" name.pem".into()];
         settings.sessions.tick_rate = Some(60);
+        settings.issuers = vec![IssuerSettings::full(), IssuerSettings { name: "second".into(), ..Default::default() }];
         let text = show(&settings).unwrap();
         assert_eq!(toml::from_str::<Settings>(&text).unwrap(), settings);
         for knob in KNOBS {

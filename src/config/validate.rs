@@ -4,9 +4,10 @@ use std::ops::{Deref, RangeInclusive};
 use std::time::Duration;
 
 use super::error::ConfigError;
+use super::issuers::check_issuers;
 use super::load::{Sources, load};
 use super::origin::OriginPolicy;
-use super::settings::{Settings, TlsWebSocket};
+use super::settings::{Settings, TicketSettings, TlsWebSocket};
 
 /// Settings that have been checked. Reads like [`Settings`]; cannot be changed any more.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +32,7 @@ impl Config {
     pub fn new(settings: Settings, dev: bool) -> Result<Self, ConfigError> {
         check_limits(&settings)?;
         check_tickets(&settings, dev)?;
+        check_issuers(&settings.issuers)?;
         check_tls(&settings, dev)?;
         check_rest(&settings)?;
         Ok(Self { settings, dev })
@@ -49,6 +51,17 @@ impl Config {
         } else {
             OriginPolicy::Listed(allowed.iter().cloned().collect())
         }
+    }
+
+    /// `tickets`, and among its carriers those that the issuers' tokens travel by.
+    pub fn ticket_settings(&self) -> TicketSettings {
+        let mut tickets = self.settings.tickets.clone();
+        for carrier in self.settings.issuers.iter().flat_map(|issuer| issuer.carriers()) {
+            if !tickets.carriers.contains(carrier) {
+                tickets.carriers.push(*carrier);
+            }
+        }
+        tickets
     }
 
     /// Whether there is, or will be, a certificate.
@@ -91,7 +104,7 @@ fn check_limits(settings: &Settings) -> Result<(), ConfigError> {
 
 fn check_tickets(settings: &Settings, dev: bool) -> Result<(), ConfigError> {
     let tickets = &settings.tickets;
-    if tickets.keys.is_empty() && !dev {
+    if tickets.keys.is_empty() && settings.issuers.is_empty() && !dev {
         let problem = "no key to check tickets with: name one (`muster key generate` makes one), or start with --dev";
         return refuse("tickets.keys", problem);
     }
