@@ -11,6 +11,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use super::MAX_REVOCATIONS;
 use super::revocation::{LineFault, Revocation, read_line};
 use crate::ticket::UnixSeconds;
 
@@ -40,6 +41,14 @@ pub enum StoreFault {
         line: usize,
         /// What is wrong.
         fault: LineFault,
+    },
+    /// A list is longer than the bound.
+    #[error("{}: more than {most} revocations; remove some", path.display())]
+    TooMany {
+        /// The file.
+        path: PathBuf,
+        /// The bound.
+        most: usize,
     },
     /// Another process has it.
     #[error("{} is in use by another process: give each server a store of its own", .0.display())]
@@ -146,11 +155,14 @@ impl Store {
 /// The lines of a list that an operator keeps; see [`super::read_list`].
 ///
 /// # Errors
-/// File and line of the first that is broken, or what the system says of the file.
+/// File and line of the first that is broken, or what the system says of the file; more than [`MAX_REVOCATIONS`].
 pub fn read_list_file(path: &Path) -> Result<Vec<Revocation>, StoreFault> {
     let text =
         std::fs::read_to_string(path).map_err(|reason| StoreFault::File { path: path.to_owned(), reason })?;
-    super::read_list(&text).map_err(|(line, fault)| StoreFault::Broken { path: path.to_owned(), line, fault })
+    let broken = |(line, fault)| StoreFault::Broken { path: path.to_owned(), line, fault };
+    let list = super::read_list(&text).map_err(broken)?;
+    let fits = list.len() <= MAX_REVOCATIONS;
+    if fits { Ok(list) } else { Err(StoreFault::TooMany { path: path.to_owned(), most: MAX_REVOCATIONS }) }
 }
 
 /// Those that still matter.
