@@ -55,7 +55,7 @@ pub const SHOWN: &str = "[redacted]";
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::*;
+
     use crate::config::{Settings, Sources, load, show};
 
     const CANARY: &str = "canary-canary";

@@ -1,11 +1,15 @@
 //! The keys that tickets are judged by, and in development the one that signs them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::RwLock;
 
 use serde_json::{Map, Value};
 
 use super::ServeError;
+use crate::admin::{MintRefusal, Minted};
 use crate::config::Config;
 use crate::ticket::{
     Algorithm, Claims, KeyHint, KeyRing, MintFault, Signer, Ticket, TicketId, TicketPolicy, UnixSeconds, Verifier,
@@ -18,6 +22,9 @@ pub struct Keys {
     policy: TicketPolicy,
     /// With `--dev` and no key files: muster's own.
     own: Option<Signer>,
+    /// The private key of the admin API, where one is named.
+    signing_file: Option<PathBuf>,
+    signing: RwLock<Option<Arc<Signer>>>,
 }
 
 impl Keys {
@@ -32,8 +39,10 @@ impl Keys {
             max_bytes: config.limits.ticket_bytes,
             ..TicketPolicy::default()
         };
-        let own = if config.dev() && tickets.keys.is_empty() { Some(own_key()?) } else { None };
-        Ok(Self { files: tickets.keys.clone(), policy, own })
+        let signing_file = config.admin.signing_key.clone();
+        let alone = tickets.keys.is_empty() && signing_file.is_none();
+        let own = if config.dev() && alone { Some(own_key()?) } else { None };
+        Ok(Self { files: tickets.keys.clone(), policy, own, signing_file, signing: RwLock::default() })
     }
 
     /// Reads every file and makes what judges tickets by them.
@@ -53,7 +62,22 @@ impl Keys {
             let read = KeyRing::from_text(&text, &KeyHint::default()).map_err(|fault| bad(&fault))?;
             ring = ring.joined(&read).map_err(|fault| bad(&fault))?;
         }
+        if let Some(file) = &self.signing_file {
+            let signer = read_signer(file)?;
+            // It may stand among the others as well; another key of its name may not.
+            let known = ring.find(Some(signer.key().id().as_str()));
+            if known.is_none_or(|known| known.public_jwk() != signer.key().public_jwk()) {
+                let own = signer.ring().and_then(|own| ring.joined(&own));
+                ring = own.map_err(|fault| in_signing_key(file, &fault))?;
+            }
+            *self.signing.write() = Some(Arc::new(signer));
+        }
         Ok(Verifier::new(ring, self.policy.clone()))
+    }
+
+    /// How far the clocks may differ.
+    pub fn leeway(&self) -> Duration {
+        self.policy.leeway
     }
 
     /// How long a ticket of [`Self::mint`] is good.
@@ -63,20 +87,57 @@ impl Keys {
 
     /// Signs a ticket for development; `None` where the keys are somebody else's.
     pub fn mint(&self, player: &str, more: Map<String, Value>, now: UnixSeconds) -> Option<Result<Ticket, MintFault>> {
-        let signer = self.own.as_ref()?;
+        let claims = self.claims(player, more, self.policy.max_lifetime, now)?;
+        Some(self.own.as_ref()?.mint(&claims))
+    }
+
+    /// Signs a ticket with the key of the admin API, in development without one with the server's own.
+    ///
+    /// # Errors
+    /// [`MintRefusal`].
+    pub fn mint_for_admin(
+        &self,
+        player: &str,
+        more: Map<String, Value>,
+        lifetime: Duration,
+        now: UnixSeconds,
+    ) -> Result<Minted, MintRefusal> {
+        let signing = self.signing.read().clone();
+        let signer = signing.as_deref().or(self.own.as_ref()).ok_or(MintRefusal::NoKey)?;
+        let claims = self.claims(player, more, lifetime, now).ok_or(MintRefusal::Failed)?;
+        let ticket = signer.mint(&claims).map_err(|_| MintRefusal::Failed)?;
+        Ok(Minted { ticket, jti: claims.ticket_id.as_str().to_owned(), expires_at: claims.expires_at })
+    }
+
+    /// `None` when the system gives no randomness.
+    fn claims(
+        &self,
+        player: &str,
+        more: Map<String, Value>,
+        lifetime: Duration,
+        now: UnixSeconds,
+    ) -> Option<Claims> {
         let mut random = [0; 16];
         getrandom::fill(&mut random).ok()?;
-        let claims = Claims {
+        Some(Claims {
             issuer: self.policy.issuer.clone(),
             audience: self.policy.audience.clone(),
             player: player.to_owned(),
             ticket_id: TicketId::from_random(u128::from_ne_bytes(random)),
             issued_at: now,
-            expires_at: now.plus(self.policy.max_lifetime),
+            expires_at: now.plus(lifetime),
             more,
-        };
-        Some(signer.mint(&claims))
+        })
     }
+}
+
+fn read_signer(file: &Path) -> Result<Signer, ServeError> {
+    let text = std::fs::read_to_string(file).map_err(|error| in_signing_key(file, &error))?;
+    Signer::from_text(&text, &KeyHint::default()).map_err(|fault| in_signing_key(file, &fault))
+}
+
+fn in_signing_key(file: &Path, why: &dyn std::fmt::Display) -> ServeError {
+    ServeError::Keys(format!("{}: {why}; mend or remove it in admin.signing_key", file.display()))
 }
 
 fn own_key() -> Result<Signer, ServeError> {
