@@ -15,7 +15,8 @@ use crate::http::{Response, status_problem};
 pub async fn reload(State(desk): State<Arc<Desk>>) -> Response {
     match desk.keys.reload() {
         Ok(keys) => {
-            let keys: Vec<_> = keys.iter().map(|(kid, alg)| json!({ "kid": kid.as_str(), "alg": alg.name() })).collect();
+            let keys: Vec<_> =
+                keys.iter().map(|(kid, alg)| json!({ "kid": kid.as_str(), "alg": alg.name() })).collect();
             Json(json!({ "keys": keys })).into_response()
         }
         // Nothing of what is in the files; which file, and what is wrong with it.

@@ -41,10 +41,7 @@ struct Entry {
 }
 
 /// `GET /v1/revocations`.
-pub async fn list(
-    State(desk): State<Arc<Desk>>,
-    query: Result<Query<ListParameters>, QueryRejection>,
-) -> Response {
+pub async fn list(State(desk): State<Arc<Desk>>, query: Result<Query<ListParameters>, QueryRejection>) -> Response {
     let asked = match parameters(query, "known parameters: limit=1..1000, offset=0..") {
         Ok(asked) => asked,
         Err(refusal) => return *refusal,

@@ -116,7 +116,9 @@ fn fits(document: &Value, schema: &Value, value: &Value) -> bool {
     if let Some(name) = schema["$ref"].as_str() {
         return fits(document, document.pointer(name.trim_start_matches('#')).expect(name), value);
     }
-    if let Some(several) = schema["oneOf"].as_array().filter(|several| several.iter().all(|one| one["$ref"].is_string())) {
+    if let Some(several) =
+        schema["oneOf"].as_array().filter(|several| several.iter().all(|one| one["$ref"].is_string()))
+    {
         return several.iter().filter(|one| fits(document, one, value)).count() == 1;
     }
     let is = |kind: &str| match kind {
@@ -136,9 +138,9 @@ fn fits(document: &Value, schema: &Value, value: &Value) -> bool {
     };
     let word = schema["enum"].as_array().is_none_or(|words| words.contains(value));
     let constant = schema.get("const").is_none_or(|only| only == value);
-    let required = schema["required"].as_array().is_none_or(|names| {
-        names.iter().all(|name| value.get(name.as_str().unwrap()).is_some())
-    });
+    let required = schema["required"]
+        .as_array()
+        .is_none_or(|names| names.iter().all(|name| value.get(name.as_str().unwrap()).is_some()));
     let members = value.as_object().is_none_or(|members| {
         let Some(known) = schema["properties"].as_object() else { return true };
         members.iter().all(|(name, value)| known.get(name).is_some_and(|schema| fits(document, schema, value)))

@@ -120,8 +120,22 @@ impl Wish {
 
 /// Claims that the body has members for, or that the server sets.
 const TAKEN: [&str; 16] = [
-    "iss", "aud", "sub", "jti", "iat", "exp", "nbf", "nodes", "name", "role", "game", "lobby", "session", "rating",
-    "party", "session_exp",
+    "iss",
+    "aud",
+    "sub",
+    "jti",
+    "iat",
+    "exp",
+    "nbf",
+    "nodes",
+    "name",
+    "role",
+    "game",
+    "lobby",
+    "session",
+    "rating",
+    "party",
+    "session_exp",
 ];
 
 /// How long a ticket is good when nothing is asked.

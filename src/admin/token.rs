@@ -107,9 +107,30 @@ fn beside_known_words(token: &str) -> usize {
 
 /// Longer ones first, so that none is cut apart by a shorter one.
 const KNOWN_WORDS: [&str; 24] = [
-    "0123456789abcdef", "abcdefghijklmnopqrstuvwxyz", "1234567890", "defaultencryption", "administrator",
-    "supersecret", "correcthorsebatterystaple", "replaceme", "changethis", "changeme", "password", "replace", "default",
-    "example", "letmein", "qwertyuiop", "muster", "secret", "please", "admin", "token", "insert", "your", "key",
+    "0123456789abcdef",
+    "abcdefghijklmnopqrstuvwxyz",
+    "1234567890",
+    "defaultencryption",
+    "administrator",
+    "supersecret",
+    "correcthorsebatterystaple",
+    "replaceme",
+    "changethis",
+    "changeme",
+    "password",
+    "replace",
+    "default",
+    "example",
+    "letmein",
+    "qwertyuiop",
+    "muster",
+    "secret",
+    "please",
+    "admin",
+    "token",
+    "insert",
+    "your",
+    "key",
 ];
 
 /// Different bytes of the fewest in a token that was made at random: 32 hexadecimal digits have about 14.
@@ -158,7 +179,8 @@ mod tests {
         let text = "9f86d081884c7d659a2feaa0c55ad015";
         let token = AdminToken::new(&format!("  {text}\n")).unwrap();
         assert!(token.is(text.as_bytes()));
-        for wrong in ["", "9f86d081884c7d659a2feaa0c55ad01", "9f86d081884c7d659a2feaa0c55ad0150", &text.to_uppercase()] {
+        for wrong in ["", "9f86d081884c7d659a2feaa0c55ad01", "9f86d081884c7d659a2feaa0c55ad0150", &text.to_uppercase()]
+        {
             assert!(!token.is(wrong.as_bytes()), "{wrong}");
         }
         assert_eq!(format!("{token:?}"), "AdminToken([redacted])");

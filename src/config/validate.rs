@@ -272,7 +272,9 @@ mod tests {
             assert!(admin(remote, |_| {}).unwrap_err().starts_with("admin.listen: is reached"), "{remote}");
         }
         assert!(admin("127.0.0.1:7777", |_| {}).unwrap_err().starts_with("admin.listen: is taken"));
-        assert!(admin("127.0.0.1:7780", |s| s.admin.token = None).unwrap_err().starts_with("admin.token_file: is missing"));
+        assert!(
+            admin("127.0.0.1:7780", |s| s.admin.token = None).unwrap_err().starts_with("admin.token_file: is missing")
+        );
         let both = admin("127.0.0.1:7780", |s| s.admin.token_file = Some("f".into())).unwrap_err();
         assert!(both.starts_with("admin.token_file: is set beside"), "{both}");
     }

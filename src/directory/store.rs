@@ -157,8 +157,7 @@ impl Store {
 /// # Errors
 /// File and line of the first that is broken, or what the system says of the file; more than [`MAX_REVOCATIONS`].
 pub fn read_list_file(path: &Path) -> Result<Vec<Revocation>, StoreFault> {
-    let text =
-        std::fs::read_to_string(path).map_err(|reason| StoreFault::File { path: path.to_owned(), reason })?;
+    let text = std::fs::read_to_string(path).map_err(|reason| StoreFault::File { path: path.to_owned(), reason })?;
     let broken = |(line, fault)| StoreFault::Broken { path: path.to_owned(), line, fault };
     let list = super::read_list(&text).map_err(broken)?;
     let fits = list.len() <= MAX_REVOCATIONS;

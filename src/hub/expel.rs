@@ -39,9 +39,8 @@ impl Hub {
         let mut gone = 0;
         for some in found.chunks(AT_ONCE) {
             // Asked again: between two turns a player may have come back with a ticket that is good.
-            let went = |turn: &mut Turn<'_>| {
-                some.iter().filter(|player| turn.expel_if(player, &goodbye, &covers)).count()
-            };
+            let went =
+                |turn: &mut Turn<'_>| some.iter().filter(|player| turn.expel_if(player, &goodbye, &covers)).count();
             gone += self.turn(went);
             // Sessions tick on the same threads.
             tokio::task::yield_now().await;

@@ -54,7 +54,8 @@ impl Desk {
     /// # Errors
     /// What is wrong; it was logged, and the keys stay as they were.
     pub fn reload_keys(&self) -> Result<Vec<(KeyId, Algorithm)>, ServeError> {
-        let verifier = self.keys.verifier().inspect_err(|fault| tracing::error!(%fault, "the keys stay as they were"))?;
+        let verifier =
+            self.keys.verifier().inspect_err(|fault| tracing::error!(%fault, "the keys stay as they were"))?;
         let facts = |key: &Key| (key.id().clone(), key.algorithm());
         let in_force: Vec<_> = verifier.ring().keys().map(facts).collect();
         self.admission.replace_verifier(verifier);

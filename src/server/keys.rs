@@ -110,13 +110,7 @@ impl Keys {
     }
 
     /// `None` when the system gives no randomness.
-    fn claims(
-        &self,
-        player: &str,
-        more: Map<String, Value>,
-        lifetime: Duration,
-        now: UnixSeconds,
-    ) -> Option<Claims> {
+    fn claims(&self, player: &str, more: Map<String, Value>, lifetime: Duration, now: UnixSeconds) -> Option<Claims> {
         let mut random = [0; 16];
         getrandom::fill(&mut random).ok()?;
         Some(Claims {
