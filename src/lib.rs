@@ -31,11 +31,12 @@
 //! - [`certificate`]: the certificate in force; [`request`]: what a request that opens a link says
 //! - [`ticker`]: sessions on their schedule
 //! - [`hub`]: who is where; [`admission`]: who gets in
-//! - [`http`], [`transport`]: the edges of the server; [`client`]: the other end
+//! - [`http`], [`admin`], [`transport`]: the edges of the server; [`client`]: the other end
 //! - [`server`]: assembly; [`cli`]: the commands
 //!
 //! The protocol is specified in `docs/protocol.md`, every setting in `docs/configuration.md`.
 #![forbid(unsafe_code)]
+pub mod admin;
 pub mod admission;
 pub mod certificate;
 pub mod cli;

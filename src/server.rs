@@ -16,6 +16,7 @@
 //! ```
 
 mod backend;
+mod desk;
 mod key_files;
 mod keys;
 mod listen;
@@ -30,14 +31,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::backend::NodeBackend;
+use self::desk::Desk;
 use self::keys::Keys;
+use crate::admin::admin_router;
 use crate::admission::Admission;
 use crate::certificate::{CertificateError, CertificateStore};
 use crate::clock::Clock;
 use crate::config::{Config, ListenError};
-use crate::directory::Embedded;
+use crate::directory::{Embedded, StoreFault};
 use crate::game::{BadGame, Registry};
-use crate::http::Http;
+use crate::http::{Http, metrics_router};
 use crate::hub::Hub;
 use crate::metrics::Metrics;
 use crate::ticket::{self, Ticket};
@@ -48,9 +51,11 @@ use crate::wire::Code;
 /// A server that runs. Dropping it stops nothing; see [`Server::stop`].
 pub struct Server {
     address: SocketAddr,
+    admin_address: Option<SocketAddr>,
     hub: Hub,
     admission: Admission,
     keys: Arc<Keys>,
+    desk: Arc<Desk>,
     certificates: Option<CertificateStore>,
     /// No new QUIC connections. TCP is accepted to the end, for `/readyz` to say what is going on.
     closing: CancellationToken,
@@ -74,6 +79,12 @@ pub enum ServeError {
     /// A key file cannot be used.
     #[error("{0}")]
     Keys(String),
+    /// The admin API's token cannot be used.
+    #[error("{0}")]
+    Admin(String),
+    /// The operator's list or the store of revocations is broken.
+    #[error(transparent)]
+    Revocations(#[from] StoreFault),
     /// The games cannot run at the rate that is configured.
     #[error("sessions.tick_rate: {0}")]
     Game(BadGame),
@@ -104,13 +115,17 @@ impl Server {
         };
         let (limits, reservation) = (config.limits.clone(), config.sessions.reservation);
         let hub = Hub::new(limits, reservation, games, Arc::clone(&metrics), clock, seed);
-        let directory = Arc::new(Embedded::new(MAX_USED_TICKETS));
+        let admin_token = desk::read_token(&config)?;
+        let directory = Arc::new(match &config.revocations.store {
+            Some(store) => Embedded::with_store(MAX_USED_TICKETS, store, clock.unix())?,
+            None => Embedded::new(MAX_USED_TICKETS),
+        });
         let verifier = keys.verifier()?;
         let admission =
             Admission::new(hub.clone(), verifier, directory, &config.ticket_settings(), config.origin_policy());
-        let listener = bind(config.listen, "--listen")?;
-        let address =
-            listener.local_addr().map_err(|reason| ListenError { flag: "--listen", address: config.listen, reason })?;
+        let desk = Arc::new(Desk::new(&config, Arc::clone(&keys), admission.clone()));
+        admission.revoke_listed(&desk.read_list()?).await;
+        let (listener, address) = bind(config.listen, "--listen")?;
 
         let (closing, stop, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
         tasks.spawn(hub.clone().run(stop.clone()));
@@ -125,26 +140,39 @@ impl Server {
             let listener = webtransport::Listener::bind(address, buffer, store.quic_config()?, &config.limits)?;
             tasks.spawn(listener.run(admission.clone(), closing.clone()));
         }
+        let beside = |listener, router| {
+            let (limits, stop) = (config.limits.clone(), stop.clone());
+            tasks.spawn(listen::serve_beside(listener, router, limits, stop, tasks.clone()));
+        };
         if let Some(address) = config.metrics.listen {
-            let listener = bind(address, "--metrics-listen")?;
-            tasks.spawn(listen::serve_metrics(
-                listener,
-                Arc::clone(&metrics),
-                config.limits.clone(),
-                stop.clone(),
-                tasks.clone(),
-            ));
+            beside(bind(address, "--metrics-listen")?.0, metrics_router(Arc::clone(&metrics)));
         }
+        let mut admin_address = None;
+        if let (Some(address), Some(token)) = (config.admin.listen, admin_token) {
+            if config.revocations.store.is_none() {
+                tracing::warn!("revocations are kept in memory only: name a file in revocations.store");
+            }
+            let (listener, address) = bind(address, "admin.listen")?;
+            admin_address = Some(address);
+            let desk: Arc<Desk> = Arc::clone(&desk);
+            beside(listener, admin_router(token, admission.clone(), desk));
+        }
+        tasks.spawn(listen::tidy_revocations(admission.clone(), stop.clone()));
         if let Some(store) = &certificates {
             tasks.spawn(listen::watch_expiry(store.clone(), Arc::clone(&metrics), stop.clone()));
             tasks.spawn(store.clone().follow(CertificateStore::CHECK_EVERY, move || clock.unix().0, stop.clone()));
         }
-        Ok(Self { address, hub, admission, keys, certificates, closing, stop, tasks })
+        Ok(Self { address, admin_address, hub, admission, keys, desk, certificates, closing, stop, tasks })
     }
 
     /// Where it listens; the port is the one that was given for port 0.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where the admin API listens, where there is one.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin_address
     }
 
     /// SHA-256 of the certificate, where there is one.
@@ -167,7 +195,7 @@ impl Server {
         self.keys.mint(sub, serde_json::Map::new(), self.hub.clock().unix())?.ok()
     }
 
-    /// Serves until SIGTERM or Ctrl-C, then stops. SIGHUP reads certificates and keys again.
+    /// Serves until SIGTERM or Ctrl-C, then stops. SIGHUP reads certificates, keys and the list of revocations again.
     ///
     /// # Cancel safety
     /// Cancelling leaves the server running.
@@ -176,14 +204,20 @@ impl Server {
         self.stop().await;
     }
 
-    /// Reads certificates and keys again; what cannot be read stays as it was, and the log says so.
+    /// Reads certificates, keys and the list of revocations again; what cannot be read stays as it was, and the log says
+    /// so. Who is newly on the list is sent away by a task of its own.
     pub fn reload(&self) {
         if let Some(store) = &self.certificates {
             store.log(store.reload(self.hub.clock().unix().0).map(|()| true));
         }
-        match self.keys.verifier() {
-            Ok(verifier) => self.admission.replace_verifier(verifier),
-            Err(fault) => tracing::error!(%fault, "the keys stay as they were"),
+        // What is wrong is logged there.
+        let _ = self.desk.reload_keys();
+        if let Some(list) = self.desk.reload_list() {
+            let admission = self.admission.clone();
+            self.tasks.spawn(async move {
+                let sent_away = admission.revoke_listed(&list).await;
+                tracing::info!(revocations = list.len(), sent_away, "the list of revocations is in force");
+            });
         }
     }
 
@@ -210,15 +244,17 @@ impl Server {
     }
 }
 
-/// Binds TCP with a backlog that a burst of arrivals fits into.
-fn bind(address: SocketAddr, flag: &'static str) -> Result<TcpListener, ListenError> {
+/// Binds TCP with a backlog that a burst of arrivals fits into; tells the port that was given for port 0.
+fn bind(address: SocketAddr, flag: &'static str) -> Result<(TcpListener, SocketAddr), ListenError> {
     let bound = || {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
         socket.listen(4_096)?;
-        TcpListener::from_std(socket.into())
+        let listener = TcpListener::from_std(socket.into())?;
+        let address = listener.local_addr()?;
+        Ok((listener, address))
     };
     bound().map_err(|reason| ListenError { flag, address, reason })
 }

@@ -31,6 +31,7 @@ const ROOMS: &[(&str, u8, Kind)] = &[
     ("admission", 8, Kind::Runtime),
     ("http", 9, Kind::Runtime),
     ("client", 9, Kind::Runtime),
+    ("admin", 10, Kind::Runtime),
     ("transport", 10, Kind::Runtime),
     ("server", 11, Kind::Runtime),
     ("cli", 12, Kind::Runtime),

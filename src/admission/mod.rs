@@ -5,9 +5,11 @@
 //! A connection first [knocks](Admission::knock) (caps and rates, before any parsing), then its Origin is checked, then
 //! [`Admission::admit`] goes on: size, header and key of the ticket, signature, times, issuer and audience, bindings;
 //! revoked or not; a free place, held for seconds; then the ticket is burned; and only then is the player present. A full
-//! lobby therefore burns nothing, and of two who race with one ticket exactly one gets in.
+//! lobby therefore burns nothing, and of two who race with one ticket exactly one gets in. Whether the ticket is revoked
+//! is asked once more then: who revokes records first and looks for players second, so that one of the two is found.
 
 mod gate;
+mod revoke;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,8 +19,10 @@ use bytes::Bytes;
 use parking_lot::RwLock;
 
 pub use gate::Pending;
+pub use revoke::{RevocationSource, RevokeFault, RevokeOutcome};
 
 use self::gate::Gate;
+use self::revoke::Listed;
 use crate::config::{Carrier, OriginPolicy, TicketSettings};
 use crate::directory::{Burned, Directory, Unavailable};
 use crate::hub::{Arrival, Hub, JoinFault, Place, Target, encode_goodbye};
@@ -39,6 +43,7 @@ struct Inner {
     hub: Hub,
     verifier: RwLock<Arc<Verifier>>,
     directory: Arc<dyn Directory>,
+    listed: Listed,
     gate: Gate,
     origins: OriginPolicy,
     carriers: Carriers,
@@ -117,6 +122,7 @@ impl Admission {
             hub,
             verifier: RwLock::new(Arc::new(verifier)),
             directory,
+            listed: Listed::default(),
             origins,
             carriers: Carriers {
                 header: takes(Carrier::Header),
@@ -138,6 +144,11 @@ impl Admission {
     /// The node's hub.
     pub fn hub(&self) -> &Hub {
         &self.0.hub
+    }
+
+    /// What judges tickets now.
+    pub fn verifier(&self) -> Arc<Verifier> {
+        Arc::clone(&self.0.verifier.read())
     }
 
     /// Judges tickets with other keys from now on. Nobody who is in notices.
@@ -236,9 +247,8 @@ impl Admission {
             }),
             Some(Credentials::Ticket(ticket)) => {
                 let now = hub.clock().unix();
-                let verifier = Arc::clone(&self.0.verifier.read());
-                let verified = verifier.verify(&ticket.0, now)?;
-                if self.0.directory.is_revoked(&verified.player, &verified.facts).await? {
+                let verified = self.verifier().verify(&ticket.0, now)?;
+                if self.is_revoked(&verified.player, &verified.facts).await? {
                     return Err(Fault::Revoked);
                 }
                 let arrival = arrival_of(&verified)?;
@@ -250,7 +260,14 @@ impl Admission {
                     self.burn(jti, verified.burned_until, &arrival, lobby).await?;
                 }
                 hub.metrics().tickets_consumed.inc();
-                Ok(hub.arrive(arrival, lobby))
+                let place = hub.arrive(arrival, lobby);
+                match self.is_revoked(&verified.player, &verified.facts).await {
+                    Ok(false) => Ok(place),
+                    outcome => {
+                        place.give_up();
+                        Err(outcome.map_or_else(Fault::from, |_| Fault::Revoked))
+                    }
+                }
             }
         }
     }

@@ -50,6 +50,9 @@ fn banner(server: &Server, dev: bool) -> String {
     if let Some(hash) = server.certificate_hash() {
         text += &format!("  certificate  sha-256 {}\n", hex(&hash));
     }
+    if let Some(admin) = server.admin_address() {
+        text += &format!("  admin        http://{admin}/openapi.json\n");
+    }
     if !dev {
         return text;
     }

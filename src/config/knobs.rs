@@ -27,6 +27,11 @@ impl Knob {
         LISTED.contains(&self.section())
     }
 
+    /// Whether its value is never repeated.
+    pub fn is_secret(&self) -> bool {
+        self.key == "admin.token"
+    }
+
     /// How the section is written at its head in TOML, empty at the top.
     pub fn header(&self) -> String {
         match self.section() {
@@ -103,6 +108,15 @@ pub const KNOBS: &[Knob] = &[
 
     knob("metrics.listen", "IP:port", "A listener of its own for /metrics, which then is not served on the main port."),
 
+    knob("admin.listen", "IP:port", "A listener of its own for the admin API (docs/admin.md). Without it there is none. Loopback only, unless admin.allow_remote."),
+    knob("admin.allow_remote", "true or false", "Whether admin.listen may be an address that other machines reach. The API is not encrypted: put a proxy that ends TLS, or a private network, between."),
+    knob("admin.token", "text", "The token that every request to the admin API must bear: 32 bytes or more, made at random. A short or guessable one: the server does not start. Meant for the environment; it is never shown."),
+    knob("admin.token_file", "file", "A file that holds the token, in place of admin.token. White space around it is left out."),
+    knob("admin.signing_key", "PEM or JWK file", "A private key for the tickets that POST /v1/tickets mints. Its public half is accepted by itself. Without it the route answers 409; --dev without tickets.keys signs with its own."),
+
+    knob("revocations.store", "file", "Where revocations of the admin API outlive the process: JSON lines, written and synced before the answer. Without it they are forgotten at a restart."),
+    knob("revocations.file", "file", "The operator's own revocations, JSON lines, read at the start and on SIGHUP. With a broken line the whole file is refused: at the start the server does not start, later the one before stays in force."),
+
     knob("log.format", "text or json", "text for people, json for machines: one object a line."),
     knob("log.level", "error, warn, info, debug or trace", "The least severity of muster's own lines that is written; of libraries, warnings and errors only. No level writes tickets or tokens."),
 
@@ -138,6 +152,12 @@ mod tests {
         full.sessions.tick_rate = Some(30);
         let issuer = IssuerSettings::full();
         full.issuers = vec![issuer];
+        full.admin.listen = Some("127.0.0.1:7780".parse().unwrap());
+        full.admin.token = Some(crate::config::Secret::new("t"));
+        full.admin.token_file = Some("token".into());
+        full.admin.signing_key = Some("key.pem".into());
+        full.revocations.store = Some("store".into());
+        full.revocations.file = Some("file".into());
         let mut keys = BTreeSet::new();
         for (section, value) in toml::Table::try_from(&full).unwrap() {
             match value {

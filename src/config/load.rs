@@ -108,6 +108,7 @@ fn layer_of(knob: &Knob, text: &str, source_name: &str) -> Result<toml::Table, C
             Err(error) => problem = one_line(error.message()),
         }
     }
+    let text = if knob.is_secret() { "[redacted]" } else { text };
     Err(ConfigError::BadValue {
         source_name: source_name.to_owned(),
         problem: format!("{text:?} is not a value of {} ({}): {problem}", knob.key, knob.unit),

@@ -9,6 +9,7 @@ mod issuers;
 mod knobs;
 mod load;
 mod origin;
+mod secret;
 mod settings;
 mod show;
 mod validate;
@@ -19,9 +20,10 @@ pub use knobs::{KNOBS, Knob};
 pub use load::{CONFIG_VARIABLE, Override, Sources, load};
 pub(crate) use origin::is_loopback_authority;
 pub use origin::{Origin, OriginPolicy};
+pub use secret::Secret;
 pub use settings::{
-    Carrier, Log, LogFormat, LogLevel, Metrics, Origins, Sessions, Settings, TicketSettings, Tls, TlsWebSocket,
-    Transport,
+    Admin, Carrier, Log, LogFormat, LogLevel, Metrics, Origins, Revocations, Sessions, Settings, TicketSettings, Tls,
+    TlsWebSocket, Transport,
 };
 pub use show::{reference, show};
 pub use validate::Config;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::issuers::IssuerSettings;
 use super::origin::Origin;
+use super::secret::Secret;
 use crate::limits::Limits;
 
 /// Everything that can be set. Not yet checked as a whole: see [`super::Config`].
@@ -33,6 +34,10 @@ pub struct Settings {
     pub origins: Origins,
     /// Where metrics are served.
     pub metrics: Metrics,
+    /// The operator's interface.
+    pub admin: Admin,
+    /// Tickets that are good no longer.
+    pub revocations: Revocations,
     /// How logs look.
     pub log: Log,
     /// How game sessions run.
@@ -51,6 +56,8 @@ impl Default for Settings {
             tls: Tls::default(),
             origins: Origins::default(),
             metrics: Metrics::default(),
+            admin: Admin::default(),
+            revocations: Revocations::default(),
             log: Log::default(),
             sessions: Sessions::default(),
             transport: Transport::default(),
@@ -168,6 +175,38 @@ pub struct Metrics {
     /// A listener of its own for `/metrics`. Default none: on the main port.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listen: Option<SocketAddr>,
+}
+
+/// The operator's interface.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Admin {
+    /// A listener of its own for the admin API. Default none: there is no admin API.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<SocketAddr>,
+    /// Whether that may be an address other machines reach. Default false.
+    pub allow_remote: bool,
+    /// The token every request must bear. Default none: `token_file` names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<Secret>,
+    /// A file with the token. Default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_file: Option<PathBuf>,
+    /// A private key, PEM or JWK, for tickets that the API mints. Default none; with `--dev` and no keys, the server's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signing_key: Option<PathBuf>,
+}
+
+/// Tickets that are good no longer.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Revocations {
+    /// The file in which revocations outlive the process. Default none: they do not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store: Option<PathBuf>,
+    /// The operator's own list, read at the start and on SIGHUP. Default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
 }
 
 /// How logs look.
@@ -340,6 +379,9 @@ mod tests {
         assert_eq!(settings.sessions, Sessions { reservation: Duration::from_secs(10), tick_rate: None });
         assert_eq!(settings.transport, Transport { webtransport: true, socket_buffer: 4_194_304 });
         assert_eq!(settings.limits, Limits::default());
+        let Admin { listen, allow_remote, token, token_file, signing_key } = settings.admin;
+        assert!(listen.is_none() && !allow_remote && token.is_none() && token_file.is_none() && signing_key.is_none());
+        assert_eq!(settings.revocations, Revocations { store: None, file: None });
     }
 
     #[test]

@@ -34,6 +34,7 @@ impl Config {
         check_tickets(&settings, dev)?;
         check_issuers(&settings.issuers)?;
         check_tls(&settings, dev)?;
+        check_admin(&settings)?;
         check_rest(&settings)?;
         Ok(Self { settings, dev })
     }
@@ -104,7 +105,8 @@ fn check_limits(settings: &Settings) -> Result<(), ConfigError> {
 
 fn check_tickets(settings: &Settings, dev: bool) -> Result<(), ConfigError> {
     let tickets = &settings.tickets;
-    if tickets.keys.is_empty() && settings.issuers.is_empty() && !dev {
+    let none = tickets.keys.is_empty() && settings.issuers.is_empty() && settings.admin.signing_key.is_none();
+    if none && !dev {
         let problem = "no key to check tickets with: name one (`muster key generate` makes one), or start with --dev";
         return refuse("tickets.keys", problem);
     }
@@ -155,6 +157,26 @@ fn check_tls(settings: &Settings, dev: bool) -> Result<(), ConfigError> {
         }
     }
     Ok(())
+}
+
+fn check_admin(settings: &Settings) -> Result<(), ConfigError> {
+    let admin = &settings.admin;
+    let Some(listen) = admin.listen else { return Ok(()) };
+    if !listen.ip().to_canonical().is_loopback() && !admin.allow_remote {
+        let problem = "is reached from other machines: choose 127.0.0.1 or [::1], or set admin.allow_remote";
+        return refuse("admin.listen", problem);
+    }
+    if listen.port() != 0 && (listen == settings.listen || Some(listen) == settings.metrics.listen) {
+        return refuse("admin.listen", "is taken by another listener of muster: choose another port");
+    }
+    match (&admin.token, &admin.token_file) {
+        (Some(_), Some(_)) => refuse("admin.token_file", "is set beside admin.token: leave one of them out"),
+        (None, None) => {
+            let problem = "is missing: the admin API needs a token; write one with `openssl rand -hex 32 > FILE` and name it here, or set MUSTER_ADMIN__TOKEN";
+            refuse("admin.token_file", problem)
+        }
+        _ => Ok(()),
+    }
 }
 
 fn check_rest(settings: &Settings) -> Result<(), ConfigError> {
@@ -246,6 +268,29 @@ mod tests {
             let error = fault(change);
             assert!(error.starts_with(key) && !error.contains('\n'), "{key}: {error}");
         }
+    }
+
+    #[test]
+    fn the_admin_api_is_for_this_machine_and_has_a_token() {
+        let admin = |listen: &str, change: fn(&mut Settings)| {
+            let mut settings = serving();
+            settings.admin.listen = Some(listen.parse().unwrap());
+            settings.admin.token = Some(crate::config::Secret::new("t"));
+            change(&mut settings);
+            Config::new(settings, false).map(drop).map_err(|error| error.to_string())
+        };
+        assert_eq!(admin("127.0.0.1:7780", |_| {}), Ok(()));
+        assert_eq!(admin("[::1]:7780", |_| {}), Ok(()));
+        assert_eq!(admin("0.0.0.0:7780", |s| s.admin.allow_remote = true), Ok(()));
+        for remote in ["0.0.0.0:7780", "192.0.2.1:7780", "[::]:7780"] {
+            assert!(admin(remote, |_| {}).unwrap_err().starts_with("admin.listen: is reached"), "{remote}");
+        }
+        assert!(admin("127.0.0.1:7777", |_| {}).unwrap_err().starts_with("admin.listen: is taken"));
+        assert!(
+            admin("127.0.0.1:7780", |s| s.admin.token = None).unwrap_err().starts_with("admin.token_file: is missing")
+        );
+        let both = admin("127.0.0.1:7780", |s| s.admin.token_file = Some("f".into())).unwrap_err();
+        assert!(both.starts_with("admin.token_file: is set beside"), "{both}");
     }
 
     #[test]

@@ -121,8 +121,8 @@ fn router(config: &Config, backend: Arc<dyn Backend>, metrics: Arc<Metrics>) -> 
     finished(routes)
 }
 
-/// What is not there is told in the same form as every other refusal.
-fn finished(router: Router) -> Router {
+/// Completes a router: what is not there is told in the same form as every other refusal.
+pub fn finished(router: Router) -> Router {
     router
         .fallback(|| async { problem(Code::NotFound, None, None) })
         .method_not_allowed_fallback(|| async { method_not_allowed() })

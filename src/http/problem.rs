@@ -54,6 +54,17 @@ pub fn problem(code: Code, detail: Option<&str>, retry_after: Option<Duration>) 
     response
 }
 
+/// A refusal that the code table has no row for: it is never told to a player. `slug` and `detail` as in [`problem`].
+pub fn status_problem(status: StatusCode, slug: &str, detail: Option<&str>) -> Response {
+    let (number, title) = (status.as_u16(), title(slug));
+    let mut response =
+        written(status, &Problem { r#type: slug, title, status: number, code: None, detail, retry_after_ms: None });
+    if status == StatusCode::UNAUTHORIZED {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    response
+}
+
 /// A method that the route does not have: the code table is silent about it, HTTP is not.
 pub(super) fn method_not_allowed() -> Response {
     let status = StatusCode::METHOD_NOT_ALLOWED;

@@ -4,9 +4,11 @@
 //! queue what they say at the links, let go of the lock, and only then write to sockets. The hot path (inputs, ticks,
 //! snapshots) does not come through here. Must not know: tickets, sockets, how messages are encoded.
 
+mod expel;
 mod link;
 mod lobbies;
 mod log;
+mod overview;
 mod player;
 mod requests;
 mod sessions;
@@ -26,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use link::Attached;
 pub use lobbies::{JoinFault, Target};
+pub use overview::PlayerFacts;
 pub use player::{Arrival, Place};
 
 use self::link::Link;
@@ -71,6 +74,7 @@ struct State {
     watchers: HashSet<PlayerId>,
     list_due: Option<Duration>,
     next_link: u64,
+    next_arrival: u64,
     next_tag: u32,
     random: StdRng,
 }
@@ -117,6 +121,7 @@ impl Hub {
             watchers: HashSet::new(),
             list_due: None,
             next_link: 1,
+            next_arrival: 1,
             next_tag: 1,
             random: StdRng::from_seed(seed),
         };

@@ -24,6 +24,10 @@ pub struct Presence {
     pub role: Role,
     /// By what it is here.
     pub ticket: TicketFacts,
+    /// Which of the node's arrivals this is.
+    pub arrival: u64,
+    /// When it arrived.
+    pub since: Duration,
     pub link: Option<Arc<Link>>,
     /// While no link is up: when the place is given up.
     pub grace_ends: Option<Duration>,
@@ -67,6 +71,8 @@ enum Coming {
 pub struct Place {
     hub: Hub,
     player: PlayerId,
+    /// The arrival it was given to; a later one of the same player is somebody else's ticket.
+    arrival: u64,
     coming: Coming,
     /// Where it was reserved.
     lobby: Option<LobbyId>,
@@ -95,8 +101,8 @@ impl Hub {
     /// the new one wants the same.
     pub(crate) fn arrive(&self, arrival: Arrival, lobby: Option<LobbyId>) -> Place {
         let player = arrival.player.clone();
-        self.turn(|turn| turn.arrive(arrival, lobby));
-        Place { hub: self.clone(), player, coming: Coming::Arrived, lobby }
+        let arrival = self.turn(|turn| turn.arrive(arrival, lobby));
+        Place { hub: self.clone(), player, arrival, coming: Coming::Arrived, lobby }
     }
 
     /// Finds whose place a resume token is for, and uses the token up.
@@ -109,10 +115,11 @@ impl Hub {
             let player = turn.state.resumes.remove(&digest).ok_or(NoSuchPlace)?;
             let presence = turn.state.players.get_mut(&player).ok_or(NoSuchPlace)?;
             presence.resume = None;
+            let arrival = presence.arrival;
             // The link that is to come has the time of a handshake; an old one that still seems up is replaced.
             turn.cut(&player, Code::Replaced);
             turn.wait_for_link(&player);
-            Ok(Place { hub: self.clone(), player, coming: Coming::Back(point.clone()), lobby: None })
+            Ok(Place { hub: self.clone(), player, arrival, coming: Coming::Back(point.clone()), lobby: None })
         })
     }
 }
@@ -120,22 +127,35 @@ impl Hub {
 impl Place {
     /// Gives the place its link: queues the Welcome and what belongs behind it, and writes them as one.
     pub fn attach(self, outlet: Arc<dyn Outlet>) -> Attached {
-        let Self { hub, player, coming, lobby } = self;
+        let Self { hub, player, arrival, coming, lobby } = self;
         let link = hub.turn(|turn| {
             let id = LinkId(turn.state.next_link);
             turn.state.next_link += 1;
             let link = Arc::new(Link::new(id, player.clone(), outlet, &hub.0.limits, turn.now));
-            turn.attach(&player, &link, coming, lobby);
+            turn.attach(&player, &link, arrival, coming, lobby);
             link
         });
         hub.0.links.fetch_add(1, Ordering::Relaxed);
         hub.0.metrics.links.of(link.outlet.transport()).inc();
         Attached::new(hub, link)
     }
+
+    /// Gives the place back before it has a link: its ticket turned out to be revoked.
+    pub(crate) fn give_up(self) {
+        self.hub.turn(|turn| {
+            if turn.state.players.get(&self.player).is_some_and(|presence| presence.arrival == self.arrival) {
+                turn.cut(&self.player, Code::Forbidden);
+                turn.depart(&self.player);
+            }
+            if let Some(lobby) = self.lobby {
+                turn.cancel(&self.player, lobby);
+            }
+        });
+    }
 }
 
 impl Turn<'_> {
-    fn arrive(&mut self, arrival: Arrival, lobby: Option<LobbyId>) {
+    fn arrive(&mut self, arrival: Arrival, lobby: Option<LobbyId>) -> u64 {
         let Arrival { player, name, grants, role, ticket } = arrival;
         self.cut(&player, Code::Replaced);
         let (before_lobby, before_role) = match self.state.players.get(&player) {
@@ -165,11 +185,15 @@ impl Turn<'_> {
         } else {
             self.hub.0.metrics.players.inc();
         }
+        let number = self.state.next_arrival;
+        self.state.next_arrival += 1;
         let presence = Presence {
             name,
             grants,
             role,
             ticket,
+            arrival: number,
+            since: self.now,
             link: None,
             grace_ends: None,
             lobby: old.as_ref().and_then(|old| old.lobby),
@@ -183,16 +207,21 @@ impl Turn<'_> {
         };
         self.state.players.insert(player.clone(), presence);
         self.wait_for_link(&player);
+        number
     }
 
-    fn attach(&mut self, player: &PlayerId, link: &Arc<Link>, coming: Coming, lobby: Option<LobbyId>) {
+    fn attach(&mut self, player: &PlayerId, link: &Arc<Link>, arrival: u64, coming: Coming, lobby: Option<LobbyId>) {
         let metrics = &self.hub.0.metrics;
         if self.hub.is_draining() {
             // Admitted a moment before: told like everybody else.
             let goodbye = super::encode_goodbye(Code::Draining, Some(super::DRAIN_RETRY));
             return link.close(Code::Draining, &goodbye, metrics);
         }
-        // Of two newer logins at the same time, the first may have its link already.
+        if self.state.players.get(player).is_some_and(|presence| presence.arrival != arrival) {
+            // Of two logins at the same time the later one stands, whichever link is up first: the earlier ticket may
+            // have been revoked since.
+            return link.close(Code::Replaced, &super::encode_goodbye(Code::Replaced, None), metrics);
+        }
         self.cut(player, Code::Replaced);
         let token = self.new_resume_token(player);
         let limits = &self.hub.0.limits;

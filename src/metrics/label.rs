@@ -138,6 +138,31 @@ impl Label for Resume {
     }
 }
 
+/// Where something went wrong with revocations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RevocationFault {
+    /// The operator's list cannot be read; the one before stays in force.
+    List,
+    /// The store cannot be written; what is in force holds until the process ends.
+    Store,
+}
+
+impl Label for RevocationFault {
+    const NAME: &'static str = "where";
+    const ALL: &'static [Self] = &[Self::List, Self::Store];
+
+    fn index(self) -> usize {
+        self as usize
+    }
+
+    fn value(self) -> &'static str {
+        match self {
+            Self::List => "list",
+            Self::Store => "store",
+        }
+    }
+}
+
 impl Label for Code {
     const NAME: &'static str = "code";
     const ALL: &'static [Self] = &Code::ALL;
@@ -167,6 +192,7 @@ mod tests {
         places::<Transport>();
         places::<InputDrop>();
         places::<Resume>();
+        places::<RevocationFault>();
         places::<Code>();
     }
 }

@@ -13,7 +13,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-pub use label::{InputDrop, Label, Labelled, Resume};
+pub use label::{InputDrop, Label, Labelled, Resume, RevocationFault};
 
 use crate::outbox::Transport;
 use crate::wire::Code;
@@ -71,6 +71,14 @@ pub struct Metrics {
     pub resumes: Labelled<Resume, Counter>,
     /// Games that panicked; each ended its own session.
     pub game_panics: Counter,
+    /// Revocations in force, those of the operator's list included.
+    pub revocations: Gauge,
+    /// Players who were here and were sent away, since their ticket was revoked.
+    pub players_revoked: Counter,
+    /// What went wrong with revocations, by where.
+    pub revocation_faults: Labelled<RevocationFault, Counter>,
+    /// Requests to the admin API with a wrong token or none.
+    pub admin_refused: Counter,
     /// When the certificate in force expires, in Unix time; 0 without one.
     pub certificate_expiry: Gauge,
 }
@@ -110,6 +118,13 @@ impl Metrics {
         let queue_overflows = plain(&mut at, "queue_overflows", help);
         let resumes = Labelled::register(&mut at, "resumes", "Attempts to come back to a place, by outcome");
         let game_panics = plain(&mut at, "game_panics", "Games that panicked; each ended its own session only");
+        let revocations = plain(&mut at, "revocations", "Revocations in force, the operator's list included");
+        let help = "Players who were sent away since their ticket was revoked";
+        let players_revoked = plain(&mut at, "players_revoked", help);
+        let help = "Revocations that could not be read from the list or written to the store";
+        let revocation_faults = Labelled::register(&mut at, "revocation_faults", help);
+        let help = "Requests to the admin API with a wrong token or none";
+        let admin_refused = plain(&mut at, "admin_refused", help);
         let certificate_expiry = Gauge::default();
         let help = "When the certificate in force expires, in Unix time; 0 without one";
         at.register_with_unit("certificate_expiry", help, Unit::Seconds, certificate_expiry.clone());
@@ -139,6 +154,10 @@ impl Metrics {
             queue_overflows,
             resumes,
             game_panics,
+            revocations,
+            players_revoked,
+            revocation_faults,
+            admin_refused,
             certificate_expiry,
         }
     }

@@ -1,17 +1,20 @@
 //! The keys that tickets are judged by, and in development the one that signs them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::RwLock;
 
 use serde_json::{Map, Value};
 
 use super::ServeError;
 use super::key_files::read_ring;
+use crate::admin::{MintRefusal, Minted};
 use crate::config::{Config, IssuerSettings, OWN_NAME, Profile};
 use crate::ticket::{
-    Algorithm, Claims, Issuer, KeyHint, MintFault, Signer, Ticket, TicketId, TicketPolicy, TokenKind, UnixSeconds,
-    Verifier, generate_key,
+    Algorithm, Claims, Issuer, KeyHint, KeyRing, MintFault, Signer, Ticket, TicketId, TicketPolicy, TokenKind,
+    UnixSeconds, Verifier, generate_key,
 };
 
 /// Where keys come from.
@@ -21,6 +24,9 @@ pub struct Keys {
     policy: TicketPolicy,
     /// With `--dev` and no key files: muster's own.
     own: Option<Signer>,
+    /// The private key of the admin API, where one is named.
+    signing_file: Option<PathBuf>,
+    signing: RwLock<Option<Arc<Signer>>>,
 }
 
 /// An issuer, and where its keys are.
@@ -44,7 +50,9 @@ impl Keys {
             max_bytes: config.limits.ticket_bytes,
             ..TicketPolicy::default()
         };
-        let own = if config.dev() && tickets.keys.is_empty() { Some(own_key()?) } else { None };
+        let signing_file = config.admin.signing_key.clone();
+        let alone = tickets.keys.is_empty() && signing_file.is_none();
+        let own = if config.dev() && alone { Some(own_key()?) } else { None };
         let muster =
             Source { name: OWN_NAME.into(), paths: tickets.keys.clone(), algorithms: None, policy: policy.clone() };
         let others = config.issuers.iter().map(|issuer| Source {
@@ -53,7 +61,8 @@ impl Keys {
             algorithms: issuer.algorithms.clone(),
             policy: policy_of(issuer, config),
         });
-        Ok(Self { sources: std::iter::once(muster).chain(others).collect(), policy, own })
+        let sources = std::iter::once(muster).chain(others).collect();
+        Ok(Self { sources, policy, own, signing_file, signing: RwLock::default() })
     }
 
     /// Reads every file and makes what judges tickets by them.
@@ -61,14 +70,35 @@ impl Keys {
     /// # Errors
     /// [`ServeError::Keys`] names the file and what is wrong with it. One bad file refuses all.
     pub fn verifier(&self) -> Result<Verifier, ServeError> {
+        let signing = match &self.signing_file {
+            Some(file) => Some((file, read_signer(file)?)),
+            None => None,
+        };
         let issuers = self.sources.iter().map(|source| {
             let mut ring = read_ring(&source.paths, source.algorithms.as_deref())?;
-            if let Some(signer) = self.own.as_ref().filter(|_| &*source.name == OWN_NAME) {
-                ring = signer.ring().map_err(|fault| ServeError::Keys(fault.to_string()))?;
+            if &*source.name == OWN_NAME {
+                if let Some(own) = &self.own {
+                    ring = own.ring().map_err(|fault| ServeError::Keys(fault.to_string()))?;
+                }
+                if let Some((file, signer)) = &signing {
+                    ring = with_signer(ring, file, signer)?;
+                }
             }
             Ok(Issuer { name: Arc::clone(&source.name), ring, policy: source.policy.clone() })
         });
-        Ok(Verifier::of(issuers.collect::<Result<Vec<_>, ServeError>>()?))
+        let verifier = Verifier::of(issuers.collect::<Result<Vec<_>, ServeError>>()?);
+        *self.signing.write() = signing.map(|(_, signer)| Arc::new(signer));
+        Ok(verifier)
+    }
+
+    /// How far the clocks may differ.
+    pub fn leeway(&self) -> Duration {
+        self.policy.leeway
+    }
+
+    /// How long the longest-lived token of any issuer is good.
+    pub fn longest_lifetime(&self) -> Duration {
+        self.sources.iter().map(|source| source.policy.max_lifetime).max().unwrap_or_default()
     }
 
     /// How long a ticket of [`Self::mint`] is good.
@@ -78,19 +108,41 @@ impl Keys {
 
     /// Signs a ticket for development; `None` where the keys are somebody else's.
     pub fn mint(&self, player: &str, more: Map<String, Value>, now: UnixSeconds) -> Option<Result<Ticket, MintFault>> {
-        let signer = self.own.as_ref()?;
+        let claims = self.claims(player, more, self.policy.max_lifetime, now)?;
+        Some(self.own.as_ref()?.mint(&claims))
+    }
+
+    /// Signs a ticket with the key of the admin API, in development without one with the server's own.
+    ///
+    /// # Errors
+    /// [`MintRefusal`].
+    pub fn mint_for_admin(
+        &self,
+        player: &str,
+        more: Map<String, Value>,
+        lifetime: Duration,
+        now: UnixSeconds,
+    ) -> Result<Minted, MintRefusal> {
+        let signing = self.signing.read().clone();
+        let signer = signing.as_deref().or(self.own.as_ref()).ok_or(MintRefusal::NoKey)?;
+        let claims = self.claims(player, more, lifetime, now).ok_or(MintRefusal::Failed)?;
+        let ticket = signer.mint(&claims).map_err(|_| MintRefusal::Failed)?;
+        Ok(Minted { ticket, jti: claims.ticket_id.as_str().to_owned(), expires_at: claims.expires_at })
+    }
+
+    /// `None` when the system gives no randomness.
+    fn claims(&self, player: &str, more: Map<String, Value>, lifetime: Duration, now: UnixSeconds) -> Option<Claims> {
         let mut random = [0; 16];
         getrandom::fill(&mut random).ok()?;
-        let claims = Claims {
+        Some(Claims {
             issuer: self.policy.issuer.clone().unwrap_or_default(),
             audience: self.policy.audience.clone().unwrap_or_default(),
             player: player.to_owned(),
             ticket_id: TicketId::from_random(u128::from_ne_bytes(random)),
             issued_at: now,
-            expires_at: now.plus(self.policy.max_lifetime),
+            expires_at: now.plus(lifetime),
             more,
-        };
-        Some(signer.mint(&claims))
+        })
     }
 }
 
@@ -131,6 +183,24 @@ fn policy_of(issuer: &IssuerSettings, config: &Config) -> TicketPolicy {
         max_bytes: config.limits.ticket_bytes,
         ..base
     }
+}
+
+/// The ring with the public half of the admin API's key. It may stand in it already; another key of its name may not.
+fn with_signer(ring: KeyRing, file: &Path, signer: &Signer) -> Result<KeyRing, ServeError> {
+    let known = ring.find(Some(signer.key().id().as_str()));
+    if known.is_some_and(|known| known.public_jwk() == signer.key().public_jwk()) {
+        return Ok(ring);
+    }
+    signer.ring().and_then(|own| ring.joined(&own)).map_err(|fault| in_signing_key(file, &fault))
+}
+
+fn read_signer(file: &Path) -> Result<Signer, ServeError> {
+    let text = std::fs::read_to_string(file).map_err(|error| in_signing_key(file, &error))?;
+    Signer::from_text(&text, &KeyHint::default()).map_err(|fault| in_signing_key(file, &fault))
+}
+
+fn in_signing_key(file: &Path, why: &dyn std::fmt::Display) -> ServeError {
+    ServeError::Keys(format!("{}: {why}; mend or remove it in admin.signing_key", file.display()))
 }
 
 fn own_key() -> Result<Signer, ServeError> {

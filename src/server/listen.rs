@@ -5,10 +5,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::http::Request;
 use hyper::body::Incoming;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -17,7 +19,7 @@ use super::ServeError;
 use crate::admission::{Admission, Pending};
 use crate::certificate::CertificateStore;
 use crate::config::{Config, TlsWebSocket};
-use crate::http::{Http, HttpBounds, Peer, first_byte_is_tls, metrics_router, serve_connection, serve_router};
+use crate::http::{Http, HttpBounds, Peer, first_byte_is_tls, serve_connection, serve_router};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::transport::websocket::WebSockets;
@@ -102,24 +104,34 @@ impl Acceptor {
     }
 }
 
-/// Serves the metrics on their own listener until `stop`.
-pub async fn serve_metrics(
+/// Serves a router on a listener of its own until `stop`: the metrics, the admin API. Past [`SIDE_CONNECTIONS`] at a time
+/// a connection is dropped at once.
+pub async fn serve_beside(
     listener: TcpListener,
-    metrics: Arc<Metrics>,
+    router: Router,
     limits: Limits,
     stop: CancellationToken,
     tasks: TaskTracker,
 ) {
-    let router = metrics_router(metrics);
     let bounds = HttpBounds::from(&limits);
+    let places = Arc::new(Semaphore::new(SIDE_CONNECTIONS));
     while let Some((stream, address)) = accept(&listener, &stop).await {
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
         let (router, stop) = (router.clone(), stop.clone());
         tasks.spawn(async move {
+            let _place = place;
             let peer = Peer { address, tls: false };
             if let Err(error) = serve_router(stream, &router, peer, bounds, &stop).await {
-                tracing::debug!(peer = %address, %error, "a connection for metrics broke");
+                tracing::debug!(peer = %address, %error, "a connection beside the main port broke");
             }
         });
+    }
+}
+
+/// Keeps revocations tidy until `stop`: what is over is forgotten, what the disk did not take is tried again.
+pub async fn tidy_revocations(admission: Admission, stop: CancellationToken) {
+    while stop.run_until_cancelled(tokio::time::sleep(TIDY_EVERY)).await.is_some() {
+        admission.tidy_revocations().await;
     }
 }
 
@@ -176,3 +188,6 @@ async fn accept(listener: &TcpListener, closing: &CancellationToken) -> Option<(
 }
 
 const ACCEPT_BACK_OFF: Duration = Duration::from_millis(100);
+/// Connections at a time on a listener beside the main port.
+const SIDE_CONNECTIONS: usize = 256;
+const TIDY_EVERY: Duration = Duration::from_secs(30);

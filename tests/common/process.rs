@@ -45,14 +45,65 @@ pub fn fresh_signer() -> Signer {
 
 impl Process {
     pub async fn serve(flags: &[&str]) -> Self {
+        Self::serve_with(flags, &[], None).await
+    }
+
+    /// As [`Self::serve`], with variables, and after what a shell is told first.
+    pub async fn serve_with(flags: &[&str], environment: &[(&str, &str)], first: Option<&str>) -> Self {
         muster::ticket::install_crypto();
         let directory = scratch();
         let signer = fresh_signer();
         write_certificate(&directory);
         write_keys(&directory, &[&signer]);
+        Self::launch(directory, signer, flags, environment, first).await
+    }
+
+    /// Kills the process as a crash would, and serves again with the same files.
+    pub async fn crash_and_serve(mut self, flags: &[&str], environment: &[(&str, &str)]) -> Self {
+        self.signal("KILL");
+        soon("the end of the process", self.child.wait()).await.unwrap();
+        let directory = std::mem::take(&mut self.directory);
+        let signer = std::mem::replace(&mut self.signer, fresh_signer());
+        drop(self);
+        Self::launch(directory, signer, flags, environment, None).await
+    }
+
+    /// Where the admin API listens, as the banner says.
+    pub async fn admin(&self) -> SocketAddr {
+        self.wrote("admin", |text| text.split("admin        http://").nth(1)?.split('/').next()?.parse().ok()).await
+    }
+
+    /// Waits until something can be found in what the process wrote.
+    pub async fn wrote<T>(&self, what: &str, find: impl Fn(&str) -> Option<T>) -> T {
+        soon(what, async {
+            loop {
+                if let Some(found) = find(&String::from_utf8_lossy(&self.output.lock().unwrap())) {
+                    return found;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await
+    }
+
+    async fn launch(
+        directory: PathBuf,
+        signer: Signer,
+        flags: &[&str],
+        environment: &[(&str, &str)],
+        first: Option<&str>,
+    ) -> Self {
         for attempt in 0.. {
-            let mut command = Command::new(env!("CARGO_BIN_EXE_muster"));
-            command.current_dir(&directory).env_clear().args(["serve", "--listen=127.0.0.1:0", "--keys=keys.json"]);
+            let mut command = match first {
+                None => Command::new(env!("CARGO_BIN_EXE_muster")),
+                Some(first) => {
+                    let mut shell = Command::new("/bin/sh");
+                    shell.args(["-c", &format!("{first}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_muster")]);
+                    shell
+                }
+            };
+            command.current_dir(&directory).env_clear().envs(environment.iter().copied());
+            command.args(["serve", "--listen=127.0.0.1:0", "--keys=keys.json"]);
             command.args(["--tls-cert=cert.pem", "--tls-key=key.pem"]).args(flags);
             let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
             let output = Arc::new(Mutex::new(Vec::new()));
