@@ -289,7 +289,7 @@ mod tests {
             key: key.0.clone(),
             sub: "ada".into(),
             ttl: Duration::from_secs(60),
-            session: None,
+            session: Some(Duration::from_secs(600)),
             iss: "muster".into(),
             aud: "muster".into(),
             kid: None,
@@ -320,7 +320,7 @@ mod tests {
             claims,
             serde_json::json!({
                 "iss": "muster", "aud": "muster", "sub": "ada", "jti": TicketId::from_random(7).as_str(),
-                "iat": NOW.0, "exp": NOW.0 + 60, "rating": 1500, "game": "arena",
+                "iat": NOW.0, "exp": NOW.0 + 60, "session_exp": NOW.0 + 600, "rating": 1500, "game": "arena",
             })
         );
     }
