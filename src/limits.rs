@@ -55,6 +55,10 @@ pub struct Limits {
     /// How long a place waits for a lost link.
     #[serde(with = "crate::limits::seconds")]
     pub grace: Duration,
+    /// How long before the end that its ticket sets (`session_exp`) a player is asked for a fresh one; half of the time
+    /// that is left, where that is less. At the end without one: Goodbye `ticket-expired` (4401); the seat waits `grace`.
+    #[serde(with = "crate::limits::seconds")]
+    pub renewal_window: Duration,
 }
 
 impl Default for Limits {
@@ -79,6 +83,7 @@ impl Default for Limits {
             first_message: Duration::from_secs(5),
             heartbeat: Duration::from_secs(15),
             grace: Duration::from_secs(15),
+            renewal_window: Duration::from_secs(60),
         }
     }
 }

@@ -129,6 +129,7 @@ impl Server {
 
         let (closing, stop, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
         tasks.spawn(hub.clone().run(stop.clone()));
+        tasks.spawn(admission.clone().run_renewals(stop.clone()));
         let backend =
             Arc::new(NodeBackend { hub: hub.clone(), certificates: certificates.clone(), keys: Arc::clone(&keys) });
         let http = Http::new(&config, backend, Arc::clone(&metrics), WebSockets::new(admission.clone()));

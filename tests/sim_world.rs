@@ -442,6 +442,7 @@ impl Actor {
                         self.seated = None;
                     }
                 }
+                ServerMessage::TicketWanted { .. } | ServerMessage::Renewed(_) => panic!("no ticket here sets an end"),
                 ServerMessage::Pong { .. } | ServerMessage::List(_) => {}
             }
         }

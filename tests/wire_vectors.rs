@@ -152,7 +152,7 @@ fn refused_bytes_are_refused() {
     let too_many = [&[2, 0, 17][..], &[1, 0].repeat(17)].concat();
     let client: &[(&str, &[u8])] = &[
         ("nothing at all", &[]),
-        ("an unknown kind", &[5]),
+        ("an unknown kind", &[6]),
         ("an unknown kind in three bytes", &[251, 0, 1]),
         ("ff is no varint", &[255]),
         ("a kind wider than u32", &[253, 4, 0, 0, 0, 0, 0, 0, 0]),
@@ -301,6 +301,7 @@ fn client_messages() -> Vec<(&'static str, ClientMessage)> {
         ("watch open lobbies of a game", request(11, Request::Watch(LobbyFilter { game: "arena".into(), open: true }))),
         ("unwatch with the largest id", request(u32::MAX, Request::Unwatch)),
         ("bye", Bye),
+        ("renew", ClientMessage::Renew { ticket: "eyJ.eyJ.sig".into() }),
     ]
 }
 
@@ -492,6 +493,16 @@ fn server_messages() -> Vec<(&'static str, ServerMessage)> {
         ("ended", ended(EndReason::Finished, &[1, 2, 3])),
         ("ended because nobody was left", ended(EndReason::Abandoned, &[])),
         ("ended by a crash", ended(EndReason::Crashed, &[])),
+        ("ticket wanted", S::TicketWanted { within_ms: 60_000 }),
+        ("renewed", S::Renewed(Renewed { refusal: None, ends_in_ms: Some(600_000) })),
+        ("renewed without an end", S::Renewed(Renewed { refusal: None, ends_in_ms: None })),
+        (
+            "not renewed",
+            S::Renewed(Renewed {
+                refusal: Some(Refusal { code: 4409, reason: "ticket-used".into() }),
+                ends_in_ms: Some(59_000),
+            }),
+        ),
     ]
 }
 
@@ -523,6 +534,7 @@ fn client_json(message: &ClientMessage) -> Value {
         }
         ClientMessage::Request { id, body } => json!({ "kind": "Request", "id": id, "body": request_json(body) }),
         ClientMessage::Bye => json!({ "kind": "Bye" }),
+        ClientMessage::Renew { ticket } => json!({ "kind": "Renew", "ticket": ticket }),
     }
 }
 
@@ -627,6 +639,11 @@ fn server_json(message: &ServerMessage) -> Value {
             "kind": "Ended", "session": e.session.to_string(), "reason": format!("{:?}", e.reason),
             "result": hex(&e.result),
         }),
+        ServerMessage::TicketWanted { within_ms } => json!({ "kind": "TicketWanted", "within_ms": within_ms }),
+        ServerMessage::Renewed(r) => {
+            let refusal = r.refusal.as_ref().map(|r| json!({ "code": r.code, "reason": r.reason }));
+            json!({ "kind": "Renewed", "refusal": refusal, "ends_in_ms": r.ends_in_ms })
+        }
     }
 }
 

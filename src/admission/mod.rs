@@ -9,6 +9,7 @@
 //! is asked once more then: who revokes records first and looks for players second, so that one of the two is found.
 
 mod gate;
+mod renewal;
 mod revoke;
 
 use std::net::SocketAddr;
@@ -26,13 +27,12 @@ use self::revoke::Listed;
 use crate::config::{Carrier, OriginPolicy, TicketSettings};
 use crate::directory::{Burned, Directory, Unavailable};
 use crate::hub::{Arrival, Hub, JoinFault, Place, Target, encode_goodbye};
-use crate::ids::LobbyId;
 use crate::limits::Limits;
 use crate::lobby::Role;
 use crate::metrics::Resume;
 use crate::request::{BadRequest, Carriers, Credentials, OpenRequest, RawTicket};
 use crate::text::{DisplayName, TextFault};
-use crate::ticket::{self, LobbyBinding, TicketFault, TicketId, UnixSeconds, Verified, Verifier};
+use crate::ticket::{self, LobbyBinding, TicketFault, Verified, Verifier};
 use crate::wire::{ClientFrame, ClientMessage, Code, Goodbye, ServerMessage, decode_client, encode_server};
 
 /// Decides who gets in. Cheap to clone.
@@ -97,6 +97,8 @@ enum Fault {
     Name(#[from] TextFault),
     #[error("place: {0}")]
     Place(#[from] JoinFault),
+    #[error("the fresh ticket is another player's")]
+    OtherPlayer,
     #[error("the ticket was used before")]
     Used,
     #[error(transparent)]
@@ -246,20 +248,15 @@ impl Admission {
                 Fault::NobodyWaits
             }),
             Some(Credentials::Ticket(ticket)) => {
-                let now = hub.clock().unix();
-                let verified = self.verifier().verify(&ticket.0, now)?;
-                if self.is_revoked(&verified.player, &verified.facts).await? {
-                    return Err(Fault::Revoked);
-                }
+                let verified = self.verify(&ticket.0).await?;
                 let arrival = arrival_of(&verified)?;
                 let target = Target::of(request.wish.clone()).or_else(|| bound_target(&verified));
                 let lobby = target.map(|target| hub.reserve(&arrival, &target)).transpose()?;
-                if verified.single_use
-                    && let Some(jti) = &verified.facts.jti
-                {
-                    self.burn(jti, verified.burned_until, &arrival, lobby).await?;
+                if let Err(fault) = self.burn(&verified).await {
+                    // Somebody was first: the place is given back.
+                    lobby.into_iter().for_each(|lobby| hub.cancel(&arrival.player, lobby));
+                    return Err(fault);
                 }
-                hub.metrics().tickets_consumed.inc();
                 let place = hub.arrive(arrival, lobby);
                 match self.is_revoked(&verified.player, &verified.facts).await {
                     Ok(false) => Ok(place),
@@ -272,25 +269,29 @@ impl Admission {
         }
     }
 
-    /// Uses the ticket up; gives the place back when somebody was first.
-    async fn burn(
-        &self,
-        ticket: &TicketId,
-        until: UnixSeconds,
-        arrival: &Arrival,
-        lobby: Option<LobbyId>,
-    ) -> Result<(), Fault> {
-        let Inner { hub, directory, .. } = &*self.0;
-        let outcome = match directory.burn(ticket, until, hub.clock().unix()).await {
-            Ok(Burned::Now) => return Ok(()),
-            Ok(Burned::Before) => Fault::Used,
-            Ok(Burned::Late) => Fault::Ticket(TicketFault::Expired),
-            Err(unavailable) => unavailable.into(),
-        };
-        if let Some(lobby) = lobby {
-            hub.cancel(&arrival.player, lobby);
+    /// Whether this is a ticket, good now, and not revoked.
+    async fn verify(&self, ticket: &str) -> Result<Verified, Fault> {
+        let verified = self.verifier().verify(ticket, self.0.hub.clock().unix())?;
+        if self.is_revoked(&verified.player, &verified.facts).await? {
+            return Err(Fault::Revoked);
         }
-        Err(outcome)
+        Ok(verified)
+    }
+
+    /// Uses the ticket up, where it is good for one use.
+    async fn burn(&self, verified: &Verified) -> Result<(), Fault> {
+        let Inner { hub, directory, .. } = &*self.0;
+        if verified.single_use
+            && let Some(jti) = &verified.facts.jti
+        {
+            match directory.burn(jti, verified.burned_until, hub.clock().unix()).await? {
+                Burned::Now => {}
+                Burned::Before => return Err(Fault::Used),
+                Burned::Late => return Err(Fault::Ticket(TicketFault::Expired)),
+            }
+        }
+        hub.metrics().tickets_consumed.inc();
+        Ok(())
     }
 
     fn refuse(&self, peer: SocketAddr, refused: Refused, why: &dyn std::fmt::Display) -> Refused {
@@ -310,6 +311,7 @@ impl Fault {
             Self::Ticket(_) | Self::Revoked | Self::NobodyWaits | Self::NoTicket => Code::BadTicket,
             Self::Name(_) => return Refused { reason: "bad-name", ..Code::Malformed.into() },
             Self::Place(fault) => return Refused { reason: fault.slug(), ..fault.code().into() },
+            Self::OtherPlayer => Code::Forbidden,
             Self::Used => Code::TicketUsed,
             Self::Directory(_) => Code::Overloaded,
         };

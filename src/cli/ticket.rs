@@ -40,6 +40,9 @@ pub struct MintArgs {
     /// How long the ticket is good: 60s, 2m. Servers accept up to 120s by default
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = read_duration)]
     pub ttl: Duration,
+    /// The claim `session_exp`: when the player must have shown a fresh ticket, counted from now: 10m, 1h [default: never]
+    #[arg(long, value_name = "TIME", value_parser = read_duration)]
+    pub session: Option<Duration>,
     /// The claim `iss`
     #[arg(long, value_name = "TEXT", default_value = "muster")]
     pub iss: String,
@@ -111,6 +114,7 @@ impl MintArgs {
         let player = PlayerId::new(&self.sub).map_err(|_| TicketCommandError::BadPlayer)?;
         let hint = key_hint(self.kid.as_deref(), self.alg)?;
         let signer = Signer::from_text(&read_key_file(&self.key)?, &hint).map_err(in_file(&self.key))?;
+        let session_end = self.session.map(|session| ("session_exp".to_owned(), now.plus(session).0.into()));
         let claims = Claims {
             issuer: self.iss,
             audience: self.aud,
@@ -118,7 +122,7 @@ impl MintArgs {
             ticket_id: TicketId::from_random(random),
             issued_at: now,
             expires_at: now.plus(self.ttl),
-            more: self.claims.into_iter().collect::<Map<_, _>>(),
+            more: session_end.into_iter().chain(self.claims).collect::<Map<_, _>>(),
         };
         writeln!(out, "{}", signer.mint(&claims)?.reveal())?;
         Ok(ExitCode::SUCCESS)
@@ -285,6 +289,7 @@ mod tests {
             key: key.0.clone(),
             sub: "ada".into(),
             ttl: Duration::from_secs(60),
+            session: Some(Duration::from_secs(600)),
             iss: "muster".into(),
             aud: "muster".into(),
             kid: None,
@@ -315,7 +320,7 @@ mod tests {
             claims,
             serde_json::json!({
                 "iss": "muster", "aud": "muster", "sub": "ada", "jti": TicketId::from_random(7).as_str(),
-                "iat": NOW.0, "exp": NOW.0 + 60, "rating": 1500, "game": "arena",
+                "iat": NOW.0, "exp": NOW.0 + 60, "session_exp": NOW.0 + 600, "rating": 1500, "game": "arena",
             })
         );
     }
@@ -344,6 +349,7 @@ mod tests {
             key: key.to_owned(),
             sub: sub.into(),
             ttl: Duration::from_secs(60),
+            session: None,
             iss: "muster".into(),
             aud: "muster".into(),
             kid: None,

@@ -203,6 +203,11 @@ impl Connector {
         self.give_up
     }
 
+    /// Gets another ticket from the source.
+    pub(super) async fn fresh_ticket(&self) -> Result<String, ConnectError> {
+        self.tickets.ticket().await
+    }
+
     /// Opens a link, up to its Welcome. `resume` comes back to a place; without it, a ticket is taken from the source.
     /// `prefer` is the transport that is known to get through.
     pub(super) async fn open(

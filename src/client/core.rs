@@ -12,15 +12,17 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::clock::Clock;
-use super::error::{InputError, Refused, RequestError, printable};
+use super::error::{ConnectError, InputError, Refused, RequestError, printable};
 use super::event::{Arrival, Event, Stats};
 use super::inputs::InputWindow;
 use super::link::Transport;
+use super::renewal::Renewal;
 use super::snapshot::SnapshotView;
 use crate::codec;
 use crate::ids::{InputSeq, SeatId, SessionTag, Tick};
 use crate::wire::{
-    ClientMessage, Goodbye, Request, ResumeOutcome, ResumePoint, ResumeToken, Seated, ServerMessage, Welcome,
+    ClientMessage, Goodbye, Refusal, Renewed, Request, ResumeOutcome, ResumePoint, ResumeToken, Seated, ServerMessage,
+    Welcome,
 };
 
 /// The state of one player's conversation with a server, across links.
@@ -35,6 +37,7 @@ pub(super) struct Core {
     clock: Clock,
     heartbeat: Heartbeat,
     leaving: bool,
+    renewal: Renewal,
     events: VecDeque<Event>,
     stats: Stats,
 }
@@ -139,6 +142,7 @@ impl Core {
     pub(super) fn handle_loss(&mut self) {
         self.inputs.handle_loss();
         self.heartbeat.waiting = None;
+        self.renewal.handle_loss();
         self.stats.transport = None;
     }
 
@@ -166,6 +170,11 @@ impl Core {
             Ok(None) => {}
             Err(_) => return Err(Broken("a snapshot that does not decode")),
         }
+        if codec::decode_prefix::<u32>(&message).is_ok_and(|(kind, _)| kind >= ServerMessage::KINDS) {
+            // Of a newer server; all that come later are numbered.
+            self.received += 1;
+            return Ok(None);
+        }
         let message = codec::decode::<ServerMessage>(&message).map_err(|_| Broken("a message that does not decode"))?;
         if message.is_numbered() {
             self.received += 1;
@@ -181,11 +190,8 @@ impl Core {
             }
             ServerMessage::Reply(reply) => {
                 self.outstanding.retain(|request| request.id != reply.request);
-                let refused = |refusal: crate::wire::Refusal| {
-                    let slug = printable(&refusal.reason);
-                    RequestError::Refused(Refused { code: refusal.code, slug, retry_after: None })
-                };
-                Event::Replied { request: reply.request, outcome: reply.refusal.map_or(Ok(()), |r| Err(refused(r))) }
+                let outcome = reply.refusal.map_or(Ok(()), |refusal| Err(RequestError::Refused(refused(refusal))));
+                Event::Replied { request: reply.request, outcome }
             }
             ServerMessage::Seated(seated) => {
                 self.take_seat(&seated);
@@ -203,6 +209,18 @@ impl Core {
             ServerMessage::Lobby(view) => Event::Lobby(view),
             ServerMessage::Chat(line) => Event::Chat(line),
             ServerMessage::Roster(roster) => Event::Roster(roster),
+            ServerMessage::TicketWanted { within_ms } => {
+                self.renewal.handle_wanted();
+                Event::TicketWanted { within: Duration::from_millis(within_ms.into()) }
+            }
+            ServerMessage::Renewed(Renewed { refusal: None, ends_in_ms }) => {
+                self.renewal.handle_taken();
+                Event::Renewed { ends_in: ends_in_ms.map(|ms| Duration::from_millis(ms.into())) }
+            }
+            ServerMessage::Renewed(Renewed { refusal: Some(refusal), .. }) => {
+                self.renewal.handle_refused();
+                Event::NotRenewed { cause: refused(refusal).into() }
+            }
             // `SnapshotView` reads these.
             ServerMessage::Snapshot(_) => return Ok(None),
         };
@@ -291,6 +309,10 @@ impl Core {
             codec::encode_into(&message, out);
             return true;
         }
+        if let Some(ticket) = self.renewal.poll_ticket() {
+            codec::encode_into(&ClientMessage::Renew { ticket }, out);
+            return true;
+        }
         if now < self.heartbeat.next_ping {
             return false;
         }
@@ -303,6 +325,27 @@ impl Core {
     pub(super) fn poll_inputs(&mut self, over_datagrams: bool, out: &mut Vec<u8>) -> bool {
         out.clear();
         self.inputs.poll_message(over_datagrams, out)
+    }
+
+    /// Whether the server wants a fresh ticket, and nobody is getting one.
+    pub(super) fn wants_ticket(&self) -> bool {
+        self.renewal.is_wanted()
+    }
+
+    /// How long to wait before a fresh ticket is got, when the server wants one and nobody is getting it.
+    pub(super) fn poll_ticket_want(&mut self, random: u64) -> Option<Duration> {
+        self.renewal.poll_want(random)
+    }
+
+    /// Takes what came of getting one.
+    pub(super) fn handle_ticket(&mut self, ticket: Result<String, ConnectError>) {
+        match ticket {
+            Ok(ticket) => self.renewal.handle_ticket(ticket),
+            Err(cause) => {
+                self.renewal.handle_refused();
+                self.events.push_back(Event::NotRenewed { cause });
+            }
+        }
     }
 
     /// Whether nothing has been heard of the server for too long.
@@ -327,6 +370,10 @@ impl Core {
             !lost
         });
     }
+}
+
+fn refused(refusal: Refusal) -> Refused {
+    Refused { code: refusal.code, slug: printable(&refusal.reason), retry_after: None }
 }
 
 impl Heartbeat {

@@ -227,11 +227,18 @@ fn a_pong_sets_the_clock_and_a_pong_nobody_asked_for_does_not() {
 #[test]
 fn junk_and_a_second_welcome_break_the_link() {
     let mut core = arrived();
-    for junk in [&b""[..], b"\xff\xff", b"\x63", b"\x03\x01"] {
+    for junk in [&b""[..], b"\xff\xff", b"\x03\x01"] {
         assert!(core.handle_message(Bytes::copy_from_slice(junk), MS(0)).is_err(), "{junk:?}");
     }
     let again = ServerMessage::Welcome(welcome(ResumeOutcome::Arrived, 0, 0));
     assert_eq!(core.handle_message(codec::encode(&again).into(), MS(0)), Err(Broken("a second Welcome")));
+}
+
+#[test]
+fn a_kind_that_was_added_later_is_counted_and_skipped() {
+    let mut core = arrived();
+    assert_eq!(core.handle_message(Bytes::from_static(b"\x63\x01\x02"), MS(0)), Ok(None));
+    assert_eq!((core.received, core.poll_event()), (1, None));
 }
 
 #[test]

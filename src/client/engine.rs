@@ -41,7 +41,11 @@ pub struct Engine {
     anew: bool,
     /// When a new ticket was last asked for because the server wanted one.
     renewed_at: Option<Duration>,
+    /// A fresh ticket for this link, on its way from the source.
+    fetch: Option<Fetch>,
 }
+
+type Fetch = Pin<Box<dyn Future<Output = Result<String, ConnectError>> + Send>>;
 
 /// Boxed, so that dropping `next` does not drop the attempt.
 type Attempt = Pin<Box<dyn Future<Output = Result<(Link, Welcome), ConnectError>> + Send>>;
@@ -79,6 +83,7 @@ impl Engine {
             lost_at: None,
             anew: false,
             renewed_at: None,
+            fetch: None,
         }
     }
 
@@ -99,6 +104,7 @@ impl Engine {
     /// One step: sends what is due and waits for what comes first. `None` when it is over.
     async fn turn(&mut self) -> Option<()> {
         let now = self.now();
+        self.fetch_ticket();
         match &mut self.state {
             State::Up(link) => {
                 if !self.core.is_leaving() {
@@ -116,6 +122,13 @@ impl Engine {
                         Ok(message) => self.handle_message(message),
                         Err(end) => self.handle_end(end),
                     },
+                    fetched = async { match &mut self.fetch {
+                        Some(fetch) => fetch.await,
+                        None => std::future::pending().await,
+                    } } => {
+                        self.fetch = None;
+                        self.core.handle_ticket(fetched);
+                    }
                     () = &mut self.timer => self.handle_timer(),
                 }
             }
@@ -221,6 +234,29 @@ impl Engine {
         }
     }
 
+    /// Shows a fresh ticket, after [`Event::TicketWanted`]. Not needed where tickets come from a
+    /// [`super::TicketSource::Function`]: that one is asked by itself.
+    pub fn renew(&mut self, ticket: impl Into<String>) {
+        if matches!(self.state, State::Up(_)) {
+            self.fetch = None;
+            self.core.handle_ticket(Ok(ticket.into()));
+        }
+    }
+
+    /// Begins to get a fresh ticket when the server wants one.
+    fn fetch_ticket(&mut self) {
+        if !self.core.wants_ticket() || !self.connector.has_more_tickets() {
+            return;
+        }
+        if let Some(wait) = self.core.poll_ticket_want(getrandom::u64().unwrap_or(u64::MAX)) {
+            let connector = self.connector.clone();
+            self.fetch = Some(Box::pin(async move {
+                tokio::time::sleep(wait).await;
+                connector.fresh_ticket().await
+            }));
+        }
+    }
+
     fn now(&self) -> Duration {
         self.epoch.elapsed()
     }
@@ -245,6 +281,7 @@ impl Engine {
     /// The link has ended: decides by the code what comes of it.
     fn handle_end(&mut self, end: LinkEnd) {
         self.core.handle_loss();
+        self.fetch = None;
         if self.core.is_leaving() {
             return self.close(Closed::Left);
         }
@@ -266,13 +303,13 @@ impl Engine {
             Act::NewTicket if refused.is(Code::TooFast) => self.schedule(refused.into(), at_least),
             // Two clients of one player that both came back would put each other out for ever.
             Act::NewTicket if refused.is(Code::Replaced) => self.close(refused.into()),
-            Act::NewTicket => self.renew(refused),
+            Act::NewTicket => self.arrive_anew(refused),
             Act::Stop | Act::Report => self.close(refused.into()),
         }
     }
 
     /// Comes back with a new ticket, once; a second time only if the first held for a while.
-    fn renew(&mut self, refused: Refused) {
+    fn arrive_anew(&mut self, refused: Refused) {
         let now = self.now();
         let again = self.renewed_at.is_some_and(|at| now.saturating_sub(at) < RENEWAL_HOLDS);
         if again || !self.connector.has_more_tickets() {

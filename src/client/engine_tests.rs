@@ -115,7 +115,7 @@ async fn junk_closes_and_a_flood_of_pings_is_answered() {
     let (mut engine, mut there) = connected(15_000);
     engine.next().await;
     there.write_all(&[0x89, 1, b'?']).await.unwrap();
-    there.write_all(&[0x82, 1, 0x63]).await.unwrap();
+    there.write_all(&[0x82, 1, 0x02]).await.unwrap();
     assert_eq!(engine.next().await, Some(Event::Closed(Closed::Protocol("a message that does not decode"))));
     let mut seen = Vec::new();
     drop(engine);

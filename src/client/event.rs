@@ -48,6 +48,22 @@ pub enum Event {
         /// What came of it.
         outcome: Result<(), RequestError>,
     },
+    /// The session has an end, and the server wants a fresh ticket. A [`super::TicketSource::Function`] is asked for one
+    /// by itself; with any other source, show one with [`super::Handle::renew`].
+    TicketWanted {
+        /// How long there is for it.
+        within: Duration,
+    },
+    /// A fresh ticket was taken.
+    Renewed {
+        /// How long one may stay now; `None`: without an end.
+        ends_in: Option<Duration>,
+    },
+    /// There was no fresh ticket to show, or it was refused. Another one is got a little later, where there is a source.
+    NotRenewed {
+        /// What went wrong.
+        cause: ConnectError,
+    },
     /// The link is lost, or an attempt to regain it has failed; there will be another one.
     Reconnecting {
         /// The number of the attempt to come, from 1.

@@ -17,6 +17,7 @@ mod event;
 pub mod http;
 mod inputs;
 mod link;
+mod renewal;
 mod snapshot;
 mod target;
 mod tickets;
@@ -65,8 +66,18 @@ pub struct Handle {
 #[derive(Debug)]
 enum Command {
     Request(Request, oneshot::Sender<Result<(), RequestError>>),
+    Renew(Secret),
     Cut,
     Leave,
+}
+
+/// A ticket on its way to the engine: its `Debug` shows nothing.
+struct Secret(String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[redacted]")
+    }
 }
 
 /// What the application and the task of the engine have in common.
@@ -292,6 +303,13 @@ impl Handle {
         self.send_input(&codec::encode(input))
     }
 
+    /// Shows a fresh ticket, after [`Event::TicketWanted`]. Not needed where tickets come from a
+    /// [`TicketSource::Function`]: that one is asked by itself. [`Event::Renewed`] or [`Event::NotRenewed`] answers.
+    pub async fn renew(&self, ticket: impl Into<String>) {
+        // A client that is closed has nothing to renew.
+        let _ = self.commands.send(Command::Renew(Secret(ticket.into()))).await;
+    }
+
     /// Figures of the link and counts, as of the last event.
     pub fn stats(&self) -> Stats {
         self.shared.inbox.lock().stats
@@ -313,6 +331,7 @@ async fn run(mut engine: Engine, mut commands: mpsc::Receiver<Command>, shared: 
             biased;
             command = commands.recv() => match command {
                 Some(Command::Request(body, answer)) => answers.push_back((engine.request(body), answer)),
+                Some(Command::Renew(Secret(ticket))) => engine.renew(ticket),
                 Some(Command::Leave) => engine.leave(),
                 Some(Command::Cut) => engine.cut(),
                 // The application dropped the client and every handle.

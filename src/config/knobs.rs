@@ -71,6 +71,7 @@ pub const KNOBS: &[Knob] = &[
     knob("limits.first_message", "seconds", "Time for the first message of a link whose request carried no ticket. Over it: ticket-timeout (4408)."),
     knob("limits.heartbeat", "seconds", "A link that says nothing for this long is closed, heartbeat-lost (4009); the seat stays."),
     knob("limits.grace", "seconds", "How long a place in a lobby or session waits for a lost link. After it the place is free."),
+    knob("limits.renewal_window", "seconds", "How long before the end that its ticket sets (`session_exp`) a player is asked for a fresh ticket; half of the time left, where that is less. At the end without one: bad-ticket (4401); the seat waits for grace."),
 
     knob("tickets.keys", "files, directories", "Keys that tickets are checked with: PEM, JWK or JWK set files, or directories of *.pem, *.jwk, *.json and *.jwks. At least one is required, unless there are issuers, or --dev, which makes its own."),
     knob("tickets.issuer", "text", "The `iss` that a ticket must have. Another: bad-ticket (4401)."),

@@ -335,6 +335,7 @@ mod limits_text {
             first_message,
             heartbeat,
             grace,
+            renewal_window,
         } = limits;
         let mut map = to.serialize_map(None)?;
         map.serialize_entry("links", links)?;
@@ -356,6 +357,7 @@ mod limits_text {
         map.serialize_entry("first_message", &Seconds(*first_message))?;
         map.serialize_entry("heartbeat", &Seconds(*heartbeat))?;
         map.serialize_entry("grace", &Seconds(*grace))?;
+        map.serialize_entry("renewal_window", &Seconds(*renewal_window))?;
         map.end()
     }
 }

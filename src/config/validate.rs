@@ -100,7 +100,8 @@ fn check_limits(settings: &Settings) -> Result<(), ConfigError> {
     within_seconds("limits.handshake", limits.handshake, 0.1..=300.0)?;
     within_seconds("limits.first_message", limits.first_message, 0.1..=300.0)?;
     within_seconds("limits.heartbeat", limits.heartbeat, 0.5..=3_600.0)?;
-    within_seconds("limits.grace", limits.grace, 0.0..=86_400.0)
+    within_seconds("limits.grace", limits.grace, 0.0..=86_400.0)?;
+    within_seconds("limits.renewal_window", limits.renewal_window, 0.1..=86_400.0)
 }
 
 fn check_tickets(settings: &Settings, dev: bool) -> Result<(), ConfigError> {

@@ -15,6 +15,7 @@ use crate::limits::{Limits, TokenBucket};
 use crate::metrics::{InputDrop, Metrics};
 use crate::outbox::Outlet;
 use crate::ticker::SessionRun;
+use crate::ticket::Ticket;
 use crate::wire::{ClientFrame, ClientMessage, Code, InputBatch, ServerMessage, decode_client, encode_server};
 
 /// A link's number on this node. Never reused.
@@ -195,6 +196,7 @@ impl Attached {
                 self.hub.bye(player, *id);
                 Ok(())
             }
+            ClientMessage::Renew { ticket } => self.hub.renew(player, *id, fits.then(|| Ticket::new(ticket))),
             // The first and only Hello was read at admission; inputs were read before this.
             ClientMessage::Hello { .. } | ClientMessage::Inputs(_) => Err(Code::Malformed),
         }

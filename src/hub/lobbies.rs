@@ -100,6 +100,16 @@ impl State {
     }
 }
 
+impl LobbyEntry {
+    /// Whether a ticket with these grants opens this lobby, and the session in it.
+    pub fn is_open_to(&self, grants: &Grants, id: LobbyId) -> bool {
+        grants.allows_game(&self.lobby.settings().game)
+            && grants.allows_lobby(id, self.lobby.code())
+            && self.session.as_ref().is_none_or(|session| grants.allows_session(session.id()))
+            && (grants.session.is_none() || self.session.is_some())
+    }
+}
+
 impl Turn<'_> {
     /// Holds a place where an arrival wants to be, before its ticket is burned. A member's own lobby is a place it holds.
     pub(super) fn reserve(&mut self, arrival: &Arrival, target: &Target) -> Result<LobbyId, JoinFault> {
@@ -121,11 +131,7 @@ impl Turn<'_> {
         let id = id.filter(|id| self.state.lobbies.contains_key(id)).ok_or(JoinFault::NotFound)?;
         let deadline = self.now + self.hub.0.reservation;
         let entry = self.state.lobbies.get_mut(&id).ok_or(JoinFault::NotFound)?;
-        let allowed = grants.allows_game(&entry.lobby.settings().game)
-            && grants.allows_lobby(id, entry.lobby.code())
-            && entry.session.as_ref().is_none_or(|session| grants.allows_session(session.id()))
-            && (grants.session.is_none() || entry.session.is_some());
-        if !allowed {
+        if !entry.is_open_to(grants, id) {
             self.drive_lobby(id);
             return Err(JoinFault::Forbidden);
         }

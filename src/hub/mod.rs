@@ -10,6 +10,7 @@ mod lobbies;
 mod log;
 mod overview;
 mod player;
+mod renewal;
 mod requests;
 mod sessions;
 mod translate;
@@ -30,10 +31,12 @@ pub use link::Attached;
 pub use lobbies::{JoinFault, Target};
 pub use overview::PlayerFacts;
 pub use player::{Arrival, Place};
+pub use renewal::Renewal;
 
 use self::link::Link;
 use self::lobbies::{LobbyEntry, QuickIndex};
 use self::player::Presence;
+use self::renewal::Renewals;
 use crate::clock::Clock;
 use crate::game::Registry;
 use crate::ids::{JoinCode, LobbyId, PlayerId, SessionId};
@@ -59,6 +62,8 @@ struct Shared {
     links: AtomicUsize,
     /// Rung when an earlier deadline came up.
     timer: Notify,
+    /// Fresh tickets on their way to be judged.
+    renewals: Renewals,
     state: Mutex<State>,
 }
 
@@ -76,6 +81,7 @@ struct State {
     next_link: u64,
     next_arrival: u64,
     next_tag: u32,
+    next_renewal: u64,
     random: StdRng,
 }
 
@@ -90,6 +96,8 @@ enum Timer {
     Grace(PlayerId),
     /// Those who watch are told the list.
     List,
+    /// A player is asked for a fresh ticket, or goes for want of one.
+    Ticket(PlayerId),
 }
 
 /// One change to the hub, under its lock. When it is over, what was queued is written.
@@ -123,6 +131,7 @@ impl Hub {
             next_link: 1,
             next_arrival: 1,
             next_tag: 1,
+            next_renewal: 1,
             random: StdRng::from_seed(seed),
         };
         Self(Arc::new(Shared {
@@ -134,6 +143,7 @@ impl Hub {
             draining: AtomicBool::new(false),
             links: AtomicUsize::new(0),
             timer: Notify::new(),
+            renewals: Renewals::default(),
             state: Mutex::new(state),
         }))
     }
@@ -249,8 +259,13 @@ impl Turn<'_> {
 
     /// Takes the link from a player and closes it; the place waits.
     fn cut(&mut self, player: &PlayerId, code: Code) {
+        self.cut_for(player, code, code.slug());
+    }
+
+    /// As [`Self::cut`], with a reason more telling than the code's own.
+    fn cut_for(&mut self, player: &PlayerId, code: Code, reason: &'static str) {
         let Some(link) = self.state.players.get(player).and_then(|presence| presence.link.clone()) else { return };
-        link.close(code, &encode_goodbye(code, None), &self.hub.0.metrics);
+        link.close(code, &encode_reason(code, reason, None), &self.hub.0.metrics);
         self.handle_link_lost(player, link.id);
     }
 
@@ -276,6 +291,7 @@ impl Turn<'_> {
                 Timer::View(id) => self.send_views(id),
                 Timer::Grace(player) => self.handle_grace_end(&player),
                 Timer::List => self.send_lists(),
+                Timer::Ticket(player) => self.handle_ticket_timeout(&player),
             }
         }
     }
@@ -283,12 +299,13 @@ impl Turn<'_> {
 
 /// Encodes the last message of a link.
 pub fn encode_goodbye(code: Code, retry_after: Option<Duration>) -> Bytes {
+    encode_reason(code, code.slug(), retry_after)
+}
+
+/// As [`encode_goodbye`], with a reason more telling than the code's own.
+fn encode_reason(code: Code, reason: &'static str, retry_after: Option<Duration>) -> Bytes {
     let retry_after_ms = retry_after.map(|after| u32::try_from(after.as_millis()).unwrap_or(u32::MAX));
-    encode_server(&ServerMessage::Goodbye(Goodbye {
-        code: code.number(),
-        reason: code.slug().to_owned(),
-        retry_after_ms,
-    }))
+    encode_server(&ServerMessage::Goodbye(Goodbye { code: code.number(), reason: reason.to_owned(), retry_after_ms }))
 }
 
 /// When those who were told to go may look for the node's successor.

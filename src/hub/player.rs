@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::link::{Link, LinkId};
 use super::log::{Missed, ReliableLog};
+use super::renewal::Stay;
 use super::{Hub, JoinFault, Target, Timer, Turn};
 use crate::ids::{LobbyId, PlayerId, SeatId};
 use crate::lobby::{ListFilter, Role};
@@ -28,6 +29,8 @@ pub struct Presence {
     pub arrival: u64,
     /// When it arrived.
     pub since: Duration,
+    /// How long it may stay by that.
+    pub stay: Stay,
     pub link: Option<Arc<Link>>,
     /// While no link is up: when the place is given up.
     pub grace_ends: Option<Duration>,
@@ -182,6 +185,7 @@ impl Turn<'_> {
             self.forget_resume(old);
             self.state.watchers.remove(&player);
             self.set_timer(old.grace_ends, None, Timer::Grace(player.clone()));
+            self.set_timer(old.stay.timer(), None, Timer::Ticket(player.clone()));
         } else {
             self.hub.0.metrics.players.inc();
         }
@@ -194,6 +198,7 @@ impl Turn<'_> {
             ticket,
             arrival: number,
             since: self.now,
+            stay: Stay::default(),
             link: None,
             grace_ends: None,
             lobby: old.as_ref().and_then(|old| old.lobby),
@@ -206,6 +211,7 @@ impl Turn<'_> {
             seen_version: 0,
         };
         self.state.players.insert(player.clone(), presence);
+        self.begin_stay(&player);
         self.wait_for_link(&player);
         number
     }
@@ -271,6 +277,7 @@ impl Turn<'_> {
             }
         }
         self.take_place(player, lobby, outcome);
+        self.ask_again(player);
     }
 
     /// Puts a player whose link came up where it belongs, and tells it where that is unless it knows.
@@ -320,6 +327,7 @@ impl Turn<'_> {
         self.forget_resume(&presence);
         self.state.watchers.remove(player);
         self.set_timer(presence.grace_ends, None, Timer::Grace(player.clone()));
+        self.set_timer(presence.stay.timer(), None, Timer::Ticket(player.clone()));
     }
 
     fn wait_for_link(&mut self, player: &PlayerId) {

@@ -69,6 +69,8 @@ pub struct Metrics {
     pub queue_overflows: Counter,
     /// Attempts to come back to a place, by outcome.
     pub resumes: Labelled<Resume, Counter>,
+    /// Fresh tickets that were taken on an open link.
+    pub renewals: Counter,
     /// Games that panicked; each ended its own session.
     pub game_panics: Counter,
     /// Revocations in force, those of the operator's list included.
@@ -117,6 +119,7 @@ impl Metrics {
         let help = "Links closed because their queue of reliable messages was full";
         let queue_overflows = plain(&mut at, "queue_overflows", help);
         let resumes = Labelled::register(&mut at, "resumes", "Attempts to come back to a place, by outcome");
+        let renewals = plain(&mut at, "renewals", "Fresh tickets taken on an open link");
         let game_panics = plain(&mut at, "game_panics", "Games that panicked; each ended its own session only");
         let revocations = plain(&mut at, "revocations", "Revocations in force, the operator's list included");
         let help = "Players who were sent away since their ticket was revoked";
@@ -153,6 +156,7 @@ impl Metrics {
             bytes_out,
             queue_overflows,
             resumes,
+            renewals,
             game_panics,
             revocations,
             players_revoked,

@@ -35,6 +35,11 @@ pub enum ClientMessage {
     },
     /// 4. The player leaves for good: no grace, the seat is free at once.
     Bye,
+    /// 5. Shows a fresh ticket, so that the session may go on past its end. Exactly one Renewed answers it.
+    Renew {
+        /// As in Hello.
+        ticket: String,
+    },
 }
 
 /// The newest inputs of a player, oldest first. Earlier ones are repeated so that one lost datagram loses nothing.
@@ -148,9 +153,19 @@ pub enum ServerMessage {
     Roster(Roster),
     /// 11. The session is over; one is back in the lobby.
     Ended(SessionEnded),
+    /// 12. The ticket says that the player must show a fresh one: with a Renew, on this link.
+    TicketWanted {
+        /// How long there is for it, in milliseconds; after it Goodbye `ticket-expired` (4401).
+        within_ms: u32,
+    },
+    /// 13. Answers a Renew.
+    Renewed(Renewed),
 }
 
 impl ServerMessage {
+    /// How many kinds there are. A newer server may send others: they are numbered, and skipped.
+    pub const KINDS: u32 = 14;
+
     /// Whether the message is numbered: kept until it is acknowledged, and sent again after a resume.
     pub fn is_numbered(&self) -> bool {
         !matches!(self, Self::Welcome(_) | Self::Goodbye(_) | Self::Pong { .. } | Self::Snapshot(_))
@@ -231,6 +246,15 @@ pub struct Refusal {
     pub code: u16,
     /// What was wrong, as a stable slug: more telling than the code's own.
     pub reason: String,
+}
+
+/// What came of a fresh ticket.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Renewed {
+    /// `None`: it was taken. Else nothing has changed, and another may be shown until the end.
+    pub refusal: Option<Refusal>,
+    /// How long the player may stay from now on, in milliseconds; `None`: without an end.
+    pub ends_in_ms: Option<u32>,
 }
 
 /// Answers the request with the same id.

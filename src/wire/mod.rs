@@ -14,7 +14,7 @@ pub use frame::{
 };
 pub use message::{
     ChatLine, ClientMessage, EndReason, Goodbye, Input, Inputs, LeftReason, LobbyFilter, LobbySpec, LobbyStatus,
-    LobbySummary, LobbyView, Member, Refusal, Reply, Request, ResumeOutcome, ResumePoint, ResumeToken, Roster,
+    LobbySummary, LobbyView, Member, Refusal, Renewed, Reply, Request, ResumeOutcome, ResumePoint, ResumeToken, Roster,
     SeatInfo, Seated, ServerMessage, SessionEnded, Snapshot, Welcome, WireRole,
 };
 

@@ -32,6 +32,7 @@ export const ClientMessage = union({
   Inputs: { seen: u32, inputs: vec(Input, 1, 16) },
   Request: { id: u32, body: Request },
   Bye: {},
+  Renew: { ticket: str },
 });
 
 const Refusal = struct({ code: u16, reason: str });
@@ -63,6 +64,8 @@ export const ServerMessage = union({
   },
   Roster: { tag: u32, seats: vec(SeatInfo), spectators: u16 },
   Ended: { session: id, reason: names(/** @type {const} */ (['Finished', 'Abandoned', 'Crashed'])), result: bytes },
+  TicketWanted: { withinMs: u32 },
+  Renewed: { refusal: option(Refusal), endsInMs: option(u32) },
 });
 
 /** @typedef {ValueOf<typeof ServerMessage>} AnyServerMessage */
@@ -70,7 +73,7 @@ export const ServerMessage = union({
 /** @typedef {ValueOf<typeof Request>} AnyRequest */
 /** @template {AnyServerMessage['kind']} K @typedef {Extract<AnyServerMessage, { kind: K }>} Message */
 
-const KNOWN = 12;
+const KNOWN = 14;
 const FIRST_NUMBERED = 4;
 
 /**

@@ -51,6 +51,9 @@ import { ClientMessage, readServerMessage } from './messages.js';
  * @property {Message<'Roster'>} roster
  * @property {Message<'Ended'>} ended
  * @property {Snapshot} snapshot
+ * @property {{ within: number }} wanted the server wants a fresh ticket in so many ms; a ticket function is called by itself
+ * @property {{ error: MusterError | null, endsIn: number | null }} renewed a fresh ticket was taken, and one may stay so many
+ *   ms, or for good; or there was none, or it was refused: then another one is tried a little later
  * @property {{ roundTrip: number }} pong
  */
 
@@ -118,6 +121,10 @@ export class Muster {
   /** @type {Map<number, { bytes: Uint8Array, resolve: () => void, reject: (error: MusterError) => void }>} */
   #requests = new Map();
   #lastRequest = 0;
+
+  /** @type {Link | null} where a fresh ticket is wanted and being got */
+  #renewing = null;
+  #renewals = 0;
 
   // Inputs of the seat.
   #nextInput = 1;
@@ -282,6 +289,11 @@ export class Muster {
     this.stats.inputs++;
     this.#flushInputs();
     return seq;
+  }
+
+  /** Shows a fresh ticket, after `wanted`: needed only where the ticket is a plain string. @param {string} ticket */
+  renew(ticket) {
+    this.#send(encode(ClientMessage, { kind: 'Renew', ticket }));
   }
 
   /** Leaves for good: the place is free at once. @returns {Promise<MusterError | null>} */
@@ -661,7 +673,33 @@ export class Muster {
       case 'Ended':
         [this.seated, this.roster, this.snapshot] = [null, null, null];
         return this.#emit('ended', message);
+      case 'TicketWanted':
+        this.#emit('wanted', { within: message.withinMs });
+        if (typeof this.#options.ticket !== 'function' || this.#renewing === this.#link) return;
+        return void this.#renew((this.#renewing = this.#link));
+      case 'Renewed':
+        if (message.refusal) return this.#notRenewed(new MusterError(message.refusal.code, message.refusal.reason));
+        [this.#renewing, this.#renewals] = [null, 0];
+        return this.#emit('renewed', { error: null, endsIn: message.endsInMs });
     }
+  }
+
+  /** @param {Link | null} link */
+  async #renew(link) {
+    try {
+      const ticket = await this.#ticket();
+      if (link && this.#link === link) this.renew(ticket);
+    } catch (error) {
+      if (this.#link === link) this.#notRenewed(/** @type {MusterError} */ (error));
+    }
+  }
+
+  /** Another ticket may do, after a while. @param {MusterError} error */
+  #notRenewed(error) {
+    const link = this.#renewing;
+    this.#emit('renewed', { error, endsIn: null });
+    const most = Math.min(500 * 2 ** this.#renewals++, 30_000);
+    if (link) setTimeout(() => this.#link === link && this.#renewing === link && this.#renew(link), Math.random() * most);
   }
 
   /** @param {Message<'Snapshot'>} message */

@@ -107,6 +107,9 @@ impl Pilot {
                 self.asked_ready = false;
             }
             Event::Resumed => self.note = "the link is back; nothing was missed".into(),
+            Event::TicketWanted { .. } => self.note = "the server wants a fresh ticket".into(),
+            Event::Renewed { .. } => self.note = "a fresh ticket was taken".into(),
+            Event::NotRenewed { cause } => self.note = format!("no fresh ticket: {cause}"),
             Event::Restarted => self.note = "the link is back".into(),
             Event::Reconnecting { attempt, wait, cause } => {
                 let why = match cause {

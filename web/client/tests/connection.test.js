@@ -495,3 +495,62 @@ describe('inputs and snapshots', () => {
     await muster.close();
   });
 });
+
+describe('a session with an end', () => {
+  const wanted = { kind: 'TicketWanted', withinMs: 60_000 };
+  const renewed = (/** @type {any} */ refusal = null) => ({ kind: 'Renewed', refusal, endsInMs: refusal ? 59_000 : 600_000 });
+
+  test('is renewed on the link it has, by the ticket function, once however often it is asked', async () => {
+    const server = host();
+    let calls = 0;
+    const muster = await connect(URL_, server.options({ ticket: async () => `ticket.${++calls}` }));
+    const [link] = server.links;
+    /** @type {any[]} */
+    const told = [];
+    muster.on('renewed', (event) => told.push(event));
+    link.send(wanted, wanted);
+    await settle(30);
+    assert.deepEqual(link.of('Renew'), [{ kind: 'Renew', ticket: 'ticket.2' }]);
+    link.send(renewed());
+    await settle(30);
+    assert.deepEqual(told, [{ error: null, endsIn: 600_000 }]);
+    link.send(wanted);
+    await settle(30);
+    assert.equal(link.of('Renew').length, 2, 'the next end is another one');
+    assert.equal(server.links.length, 1);
+    await muster.close();
+  });
+
+  test('tries another ticket when one is refused or not to be had', async () => {
+    const server = host();
+    let calls = 0;
+    const ticket = async () => {
+      if (++calls === 2) throw new Error('the backend is down');
+      return `ticket.${calls}`;
+    };
+    const muster = await connect(URL_, server.options({ ticket }));
+    const [link] = server.links;
+    /** @type {any[]} */
+    const slugs = [];
+    muster.on('renewed', ({ error }) => slugs.push(error?.slug ?? null));
+    link.onMessage = (message) => {
+      if (message.kind !== 'Renew') return;
+      link.send(renewed(message.ticket === 'ticket.3' ? { code: 4409, reason: 'ticket-used' } : null));
+    };
+    link.send(wanted);
+    while (slugs.length < 3) await settle(20);
+    assert.deepEqual(slugs, ['no-ticket', 'ticket-used', null]);
+    await muster.close();
+  });
+
+  test('with a plain ticket is told, and renewed by hand', async () => {
+    const server = host();
+    const muster = await connect(URL_, server.options());
+    const [link] = server.links;
+    muster.on('wanted', ({ within }) => muster.renew(`by.hand.${within}`));
+    link.send(wanted);
+    await settle(30);
+    assert.deepEqual(link.of('Renew'), [{ kind: 'Renew', ticket: 'by.hand.60000' }]);
+    await muster.close();
+  });
+});

@@ -127,7 +127,7 @@ test('codes.json: every act', () => {
 });
 
 test('a kind that was added later is counted and skipped', () => {
-  assert.deepEqual(readServerMessage(unhex('0c010203')), { numbered: true, message: null });
+  assert.deepEqual(readServerMessage(unhex('0e010203')), { numbered: true, message: null });
 });
 
 test('pieces of an older tick do not disturb those of the newest', () => {
