@@ -16,6 +16,7 @@
 //! ```
 
 mod backend;
+mod files;
 mod keys;
 mod listen;
 
@@ -101,7 +102,8 @@ impl Server {
             Some(rate) => games.with_tick_hz(u8::try_from(rate).unwrap_or(u8::MAX)).map_err(ServeError::Game)?,
             None => games,
         };
-        let (limits, reservation) = (config.limits.clone(), config.sessions.reservation);
+        let (mut limits, reservation) = (config.limits.clone(), config.sessions.reservation);
+        limits.pending_links = files::pending_links(limits.pending_links, files::raise_limit());
         let hub = Hub::new(limits, reservation, games, Arc::clone(&metrics), clock, seed);
         let directory = Arc::new(Embedded::new(MAX_USED_TICKETS));
         let verifier = keys.verifier()?;

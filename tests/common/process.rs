@@ -45,14 +45,21 @@ pub fn fresh_signer() -> Signer {
 
 impl Process {
     pub async fn serve(flags: &[&str]) -> Self {
+        Self::launch(&[], &[], flags).await
+    }
+
+    /// As [`Self::serve`], with settings as environment variables, and run by other commands: `sh -c …`, `strace`.
+    pub async fn launch(runner: &[&str], environment: &[(&str, &str)], flags: &[&str]) -> Self {
         muster::ticket::install_crypto();
         let directory = scratch();
         let signer = fresh_signer();
         write_certificate(&directory);
         write_keys(&directory, &[&signer]);
         for attempt in 0.. {
-            let mut command = Command::new(env!("CARGO_BIN_EXE_muster"));
-            command.current_dir(&directory).env_clear().args(["serve", "--listen=127.0.0.1:0", "--keys=keys.json"]);
+            let words: Vec<&str> = runner.iter().copied().chain([env!("CARGO_BIN_EXE_muster")]).collect();
+            let mut command = Command::new(words[0]);
+            command.current_dir(&directory).env_clear().envs(environment.iter().copied()).args(&words[1..]);
+            command.args(["serve", "--listen=127.0.0.1:0", "--keys=keys.json"]);
             command.args(["--tls-cert=cert.pem", "--tls-key=key.pem"]).args(flags);
             let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
             let output = Arc::new(Mutex::new(Vec::new()));
@@ -92,6 +99,40 @@ impl Process {
 
     pub fn ticket(&self, sub: &str) -> String {
         mint(&self.signer, sub, Map::new())
+    }
+
+    /// The process's id: the runner's, where a runner stays.
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
+    /// What it has written so far.
+    pub fn output(&self) -> String {
+        String::from_utf8_lossy(&self.output.lock().unwrap()).into_owned()
+    }
+
+    /// A file of the system's about the process.
+    pub fn proc_file(&self, name: &str) -> String {
+        std::fs::read_to_string(format!("/proc/{}/{name}", self.id())).unwrap()
+    }
+
+    /// Resident memory in bytes.
+    pub fn resident(&self) -> usize {
+        let status = self.proc_file("status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a VmRSS");
+        line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1_024
+    }
+
+    /// Files that are open.
+    pub fn open_files(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.id())).unwrap().count()
+    }
+
+    /// A metric's value, as the server tells it.
+    pub async fn metric(&self, name: &str) -> u64 {
+        let text = super::websocket::get(self.address, "/metrics").await.body;
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {name} in {text}")).parse().unwrap()
     }
 
     pub fn signal(&self, name: &str) {
