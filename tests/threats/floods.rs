@@ -184,7 +184,7 @@ async fn a_full_house_says_so_and_takes_the_next_when_one_has_gone() {
 async fn strangers_hold_a_quarter_of_the_files_at_the_most() {
     raise_open_files();
     // The soft limit is raised to the hard one; the hard one counts.
-    let lowered = ["sh", "-c", "ulimit -Hn 400 && ulimit -Sn 64 && exec \"$@\"", "sh"];
+    let lowered = ["sh", "-c", "ulimit -Sn 64 && ulimit -Hn 400 && exec \"$@\"", "sh"];
     let server = Process::launch(&lowered, &[], &[]).await;
     let limits = server.proc_file("limits");
     let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();

@@ -13,3 +13,7 @@ mod secrets;
 mod tickets;
 mod traced;
 mod udp;
+
+/// For tests in which one address comes more often than anybody does: their subject is what it says, not how often.
+const OFTEN: [(&str, &str); 2] =
+    [("MUSTER_LIMITS__CONNECTS_PER_SECOND", "100000"), ("MUSTER_LIMITS__PENDING_PER_ADDRESS", "1000")];

@@ -4,6 +4,7 @@
 use muster::wire::{Code, LobbySpec, Request, ServerMessage};
 use serde_json::{Map, json};
 
+use crate::OFTEN;
 use crate::common::process::Process;
 use crate::common::{BOTH, Opening, World, create, lobby_wish, mint, spec};
 
@@ -68,8 +69,9 @@ async fn no_name_that_plays_tricks_reaches_another_player() {
         assert_eq!(refused.code, Code::Malformed.number(), "{trick:?}");
     }
     // What is let through is markup to nobody here: a page shows it as text. Spaces are tidied, nothing else is changed.
-    for (name, shown) in [("<script>alert(1)</script>", "<script>alert(1)</script>"), ("  Ada\u{a0}L. ", "Ada L.")] {
-        let ticket = world.ticket_with("ada", &[("name", json!(name))]);
+    let fine = [("ada", "<script>alert(1)</script>", "<script>alert(1)</script>"), ("bob", "  Bob\u{a0}L. ", "Bob L.")];
+    for (sub, name, shown) in fine {
+        let ticket = world.ticket_with(sub, &[("name", json!(name))]);
         let opening = Opening { ticket: Some(&ticket), join: &wish, ..Opening::default() };
         let ada = world.arrive(BOTH[1], opening).await;
         let named = |view: &muster::wire::LobbyView| view.members.iter().any(|member| member.name == shown);
@@ -86,7 +88,7 @@ async fn no_name_that_plays_tricks_reaches_another_player() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_writes_lines_or_escapes_into_the_log() {
     for format in ["text", "json"] {
-        let mut server = Process::serve(&["--log-level=trace", &format!("--log-format={format}")]).await;
+        let mut server = Process::launch(&[], &OFTEN, &["--log-level=trace", &format!("--log-format={format}")]).await;
         for trick in TRICKS {
             for claims in
                 [json!({ "name": trick }), json!({ "sub": trick }), json!({ "jti": trick }), json!({ "lobby": trick })]

@@ -3,8 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use muster::codec;
-use muster::ids::GameName;
-use muster::metrics::OPEN_METRICS;
 use muster::outbox::Transport;
 use muster::request::resume_text;
 use muster::wire::{ClientMessage, Request, ResumePoint, ServerMessage};
@@ -83,7 +81,7 @@ async fn no_ticket_and_no_token_leaves_the_server_by_log_metric_or_command_line(
         }
         assert_eq!(let_in, CARRIERS.len(), "every carrier carried its good ticket");
         let metrics = get(server.address, "/metrics").await.body;
-        assert!(metrics.contains("muster_refusals_total") && OPEN_METRICS.contains("text"), "{metrics}");
+        assert!(metrics.contains("muster_refusals_total"), "{metrics}");
         canaries.are_not_in("the metrics", &metrics);
         canaries.are_not_in("the list of lobbies", &get(server.address, "/v1/lobbies").await.body);
         canaries.are_not_in("the command line", &server.proc_file("cmdline"));
@@ -204,7 +202,6 @@ async fn nobody_is_sent_the_token_of_somebody_else_nor_its_digest() {
         }
         world.is_empty().await;
     }
-    assert!(GameName::new("tiny").is_ok());
 }
 
 /// Reads the shipped sources: where a secret is compared, it is compared in constant time.
@@ -255,16 +252,15 @@ fn the_gate_sees_what_it_is_there_for() {
 /// Whether a line compares with `==`, `!=` or `eq` something that is named like a secret.
 fn compares_a_secret(line: &str) -> bool {
     let code = line.split("//").next().unwrap();
-    let secret = |side: &str| {
-        let name: String = side.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_' || *c == '.').collect();
+    let secret = |name: &str| {
         let last = name.trim_end_matches(".as_ref").rsplit('.').next().unwrap_or_default().to_lowercase();
         SECRET_NAMES.iter().any(|secret| last == *secret || last.ends_with(&format!("_{secret}")))
     };
     let sides = |operator: &str| {
         code.split_once(operator).is_some_and(|(left, right)| {
-            let word = |c: char| !(c.is_ascii_alphanumeric() || "_.&*()".contains(c));
-            let left = left.trim_end().rsplit(word).next().unwrap_or_default();
-            let right = right.trim_start().split(word).next().unwrap_or_default();
+            let outside = |c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '.');
+            let left = left.trim_end().trim_end_matches("()").rsplit(outside).next().unwrap_or_default();
+            let right = right.trim_start_matches([' ', '&', '*']).split(outside).next().unwrap_or_default();
             secret(left) || secret(right)
         })
     };

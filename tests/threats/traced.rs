@@ -7,6 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use muster::outbox::Transport;
 use serde_json::{Value, json};
 
+use crate::OFTEN;
 use crate::common::process::Process;
 use crate::common::websocket::get;
 use crate::common::{BOTH, Opening, soon};
@@ -20,7 +21,8 @@ async fn hostile_headers_open_no_file_and_no_connection() {
     let trace = crate::common::scratch().join("trace");
     let to = trace.to_str().unwrap();
     let calls = "trace=open,openat,openat2,creat,connect,execve";
-    let server = Process::launch(&[&strace, "-f", "-qq", "-e", "signal=none", "-e", calls, "-o", to], &[], &[]).await;
+    let server =
+        Process::launch(&[&strace, "-f", "-qq", "-e", "signal=none", "-e", calls, "-o", to], &OFTEN, &[]).await;
     // What is opened once, for the first of each, has nothing to do with what they say.
     let good = server.ticket("warm");
     for transport in BOTH {

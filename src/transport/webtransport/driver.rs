@@ -350,12 +350,12 @@ impl Driver {
                 }
             }
         });
-        if peer.was_opening && (peer.broken || !peer.is_opening()) {
+        if peer.was_opening && (peer.forgotten || !peer.is_opening()) {
             peer.was_opening = false;
             self.handshakes -= 1;
         }
-        if peer.broken || peer.quic.is_drained() {
-            if peer.broken {
+        if peer.forgotten || peer.quic.is_drained() {
+            if peer.forgotten {
                 self.endpoint.handle_event(ConnectionHandle(index), EndpointEvent::drained());
             }
             if let Some(place) = self.peers.get_mut(index) {
@@ -431,8 +431,8 @@ fn clock() -> Instant {
 
 /// Does something for one connection. Should it panic, that is the end of this connection, and of no other.
 fn work(peer: &mut Peer, work: impl FnOnce(&mut Peer)) {
-    if !peer.broken && whole(|| work(peer)).is_none() {
-        peer.broken = true;
+    if !peer.forgotten && whole(|| work(peer)).is_none() {
+        peer.forgotten = true;
     }
 }
 

@@ -44,8 +44,8 @@ pub(super) struct Peer {
     pub(super) alarm: Alarm,
     /// Whether the driver has it in its list.
     pub(super) listed: bool,
-    /// Whether work on it panicked: it is to be forgotten.
-    pub(super) broken: bool,
+    /// Whether it is to be forgotten without a word: work on it panicked, or its address proved nothing in its time.
+    pub(super) forgotten: bool,
     /// Whether the driver counts it as a handshake.
     pub(super) was_opening: bool,
     pub(super) stage: Stage,
@@ -127,7 +127,7 @@ impl Peer {
             quic,
             alarm: Alarm::default(),
             listed: false,
-            broken: false,
+            forgotten: false,
             was_opening: true,
             stage: Stage::Handshake,
             deadline: Some(now + house.admission.limits().handshake),
@@ -251,6 +251,10 @@ impl Peer {
 
     /// Closes the connection.
     pub(super) fn close(&mut self, now: Instant, code: impl Into<u32>, reason: &'static str) {
+        if matches!(self.stage, Stage::Handshake) && self.pending.is_none() {
+            // The address may be a victim's, and QUIC counts this packet on top of the three times that are allowed.
+            self.forgotten = true;
+        }
         let code = VarInt::from_u32(code.into());
         self.quic.close(now, code, Bytes::from_static(reason.as_bytes()));
         self.lose();
