@@ -204,6 +204,20 @@ async fn nobody_is_sent_the_token_of_somebody_else_nor_its_digest() {
     }
 }
 
+#[test]
+fn the_watch_over_the_log_of_every_server_under_test_sees_secrets() {
+    use crate::common::watch::shows_a_secret;
+    let token = [7_u8; 32];
+    let text = resume_text(&ResumePoint { token: muster::wire::ResumeToken(token), received: 5 });
+    let hex: String = token.iter().map(|byte| format!("{byte:02x}")).collect();
+    for bad in ["path=/v1/play?ticket=eyJhbGciOi", &format!("token {text}"), &hex, &format!("{token:?}")] {
+        assert!(shows_a_secret(bad), "{bad}");
+    }
+    let fine = "2026-01-01T00:00:00.000000Z  INFO muster::admission: refused peer=127.0.0.1:40000 code=4401 \
+                slug=\"bad-ticket\" why=ticket: the signature is not that of its key lobby=00000000000000000000000000000001";
+    assert!(!shows_a_secret(fine));
+}
+
 /// Reads the shipped sources: where a secret is compared, it is compared in constant time.
 #[test]
 fn secrets_are_compared_in_constant_time_or_by_their_digest_only() {
