@@ -6,6 +6,7 @@
 
 pub mod games;
 pub mod process;
+pub mod trust;
 pub mod watch;
 pub mod websocket;
 pub mod webtransport;

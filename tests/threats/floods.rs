@@ -2,6 +2,7 @@
 //! they hold of the server is bounded.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use muster::outbox::Transport;
@@ -10,7 +11,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 
+use crate::OFTEN;
 use crate::common::process::Process;
+use crate::common::trust::{client_crypto, client_tls};
 use crate::common::websocket::{get, http};
 use crate::common::{BOTH, Opening, World, soon};
 
@@ -110,6 +113,45 @@ async fn two_thousand_who_never_show_a_ticket_hold_little_and_keep_nobody_out() 
     .await;
     let timeouts = server.metric("muster_refusals_total{code=\"ticket-timeout\"}").await;
     assert_eq!(timeouts, crowd as u64 / 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_finished_handshake_holds_without_a_ticket_is_bounded() {
+    const CROWD: usize = 400;
+    raise_open_files();
+    let patience = [("MUSTER_LIMITS__HANDSHAKE", "20"), ("MUSTER_LIMITS__FIRST_MESSAGE", "20")];
+    let environment: Vec<_> = OFTEN.into_iter().chain(patience).collect();
+    for over in BOTH {
+        let server = Process::launch(&[], &environment, &[]).await;
+        drop(server.player(over, "warm", "").await);
+        let (mut tcp, mut quic) = (Vec::new(), Vec::new());
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(client_tls(&server.directory, b"http/1.1")));
+        let mut endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+        endpoint.set_default_client_config(quinn::ClientConfig::new(Arc::new(client_crypto(&server.directory))));
+        let mut before = server.resident();
+        for number in 0..CROWD {
+            // The first hundred fill what the allocator and the tables hold ready for any number.
+            if number == CROWD / 4 {
+                is_held(&server, number as u64).await;
+                before = server.resident();
+            }
+            match over {
+                Transport::WebSocket => {
+                    let stream = TcpStream::connect(server.address).await.unwrap();
+                    let stream = connector.connect("localhost".try_into().unwrap(), stream);
+                    tcp.push(soon("a TLS handshake", stream).await.unwrap());
+                }
+                _ => {
+                    let connecting = endpoint.connect(server.address, "localhost").unwrap();
+                    quic.push(soon("a QUIC handshake", connecting).await.unwrap());
+                }
+            }
+        }
+        is_held(&server, CROWD as u64).await;
+        let each = server.resident().saturating_sub(before) / (CROWD * 3 / 4);
+        println!("{over:?}, encrypted, handshake done, nothing asked: {each} bytes of memory each");
+        assert!(each <= 64 * 1_024, "{each} bytes over {over:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -147,7 +147,7 @@ struct Bare {
 impl Bare {
     async fn connect(world: &World) -> Self {
         let mut endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
-        let mut config = quinn::ClientConfig::new(Arc::new(crate::udp::client_crypto(world)));
+        let mut config = quinn::ClientConfig::new(Arc::new(crate::common::trust::client_crypto(world.directory())));
         let mut transport = quinn::TransportConfig::default();
         transport.keep_alive_interval(Some(Duration::from_millis(200)));
         config.transport_config(Arc::new(transport));

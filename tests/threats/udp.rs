@@ -6,27 +6,11 @@ use std::net::UdpSocket;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use quinn::crypto::rustls::QuicClientConfig;
 use quinn_proto::{ClientConfig, Endpoint, EndpointConfig};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 
 use crate::common::process::write_certificate;
+use crate::common::trust::client_crypto;
 use crate::common::{BOTH, World};
-
-/// TLS for a client that trusts the server's certificate file.
-pub fn client_crypto(world: &World) -> QuicClientConfig {
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(world.directory().join("cert.pem")).unwrap()).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    tls.alpn_protocols = vec![b"h3".to_vec()];
-    QuicClientConfig::try_from(tls).unwrap()
-}
 
 async fn world() -> World {
     World::with_files(write_certificate, |settings| {
@@ -57,7 +41,7 @@ impl Spoofer {
         socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
         Self {
             endpoint: Endpoint::new(Arc::new(EndpointConfig::default()), None, false, None),
-            config: ClientConfig::new(Arc::new(client_crypto(world))),
+            config: ClientConfig::new(Arc::new(client_crypto(world.directory()))),
             socket,
             server: world.address(),
             sent: 0,
