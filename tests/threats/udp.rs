@@ -135,7 +135,8 @@ async fn an_address_that_proves_nothing_gets_three_times_its_bytes_at_the_most()
 async fn a_flood_of_first_packets_is_answered_by_retries() {
     let world = Arc::new(world().await);
     let flooded = Arc::clone(&world);
-    let (packets, soon_after) = (5_000, Duration::from_millis(200));
+    let began = Instant::now();
+    let (packets, soon_after) = (if cfg!(debug_assertions) { 5_000 } else { 100_000 }, Duration::from_millis(200));
     let spoofed = tokio::task::spawn_blocking(move || {
         let mut spoofer = Spoofer::new(&flooded);
         spoofer.flood(packets);
@@ -145,8 +146,9 @@ async fn a_flood_of_first_packets_is_answered_by_retries() {
     .await
     .unwrap();
     println!("{packets} first packets: {:.2} bytes out for one in, {} Retries", spoofed.ratio(), spoofed.retries);
-    // At most 128 handshakes are held for addresses that are not proven; some may have made room meanwhile.
-    assert!(spoofed.retries >= packets - 3 * 128, "{}", spoofed.retries);
+    // At most 128 handshakes are held for addresses that are not proven, and each makes room after three seconds.
+    let turns = 1 + began.elapsed().as_secs() as usize / 3;
+    assert!(spoofed.retries >= packets - turns * 128, "{}", spoofed.retries);
     assert!(spoofed.ratio() <= 3.0, "{}", spoofed.ratio());
     // An honest client proves its address, and is let in past the flood.
     assert!(world.player(BOTH[1], "good", "").await.welcome.is_some());
