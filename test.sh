@@ -30,6 +30,8 @@ python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
 have node || packages+=(nodejs)
 have npm || packages+=(npm)
 have curl || packages+=(curl ca-certificates)
+# For one test, which says so when it cannot look.
+have strace || [ "$(id -u)" != 0 ] || packages+=(strace)
 if [ ${#packages[@]} -gt 0 ]; then
     echo "installing from Debian: ${packages[*]}"
     as_root=()

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use muster::admission::Admission;
 use muster::client::{Connector, Engine, Event, Join, Transport, TransportChoice};
 use muster::clock::Clock;
@@ -52,7 +52,7 @@ fn admission(criterion: &mut Criterion) {
     let runtime = Runtime::new().unwrap();
     let _inside = runtime.enter();
     let config = Config::new(Settings::dev_preset(), true).unwrap();
-    let mut group = criterion.benchmark_group("admission alone");
+    let mut group = criterion.benchmark_group("admission");
     for algorithm in [Algorithm::Hs256, Algorithm::EdDsa] {
         let (signer, _) = signer(algorithm);
         let clock = Clock::start();
@@ -71,10 +71,11 @@ fn admission(criterion: &mut Criterion) {
             transport: muster::outbox::Transport::Memory,
             peer: SocketAddr::from(([127, 0, 0, 1], 1)),
             origin: None,
-            credentials: Some(Credentials::Ticket(RawTicket(ticket(&signer, &clock)))),
+            credentials: raw(ticket(&signer, &clock)),
             wish: Wish::None,
         };
-        group.bench_function(algorithm.name(), |bencher| {
+        group.throughput(Throughput::Elements(1));
+        group.bench_function(BenchmarkId::new("valid", algorithm.name()), |bencher| {
             bencher.to_async(&runtime).iter_batched(
                 request,
                 async |request| {
@@ -83,8 +84,32 @@ fn admission(criterion: &mut Criterion) {
                 BatchSize::SmallInput,
             );
         });
+        let good = ticket(&signer, &clock);
+        let (front, signature) = good.rsplit_once('.').unwrap();
+        let other = if signature.starts_with('A') { "B" } else { "A" };
+        let forged =
+            (BenchmarkId::new("forged", algorithm.name()), vec![format!("{front}.{other}{}", &signature[1..])]);
+        let junk =
+            ["junk".to_owned(), "a.b.c".to_owned(), "x".repeat(2_049), "x".repeat(1_000_000), "e.y.J".repeat(200)];
+        let junk = (BenchmarkId::new("junk", algorithm.name()), junk.to_vec());
+        // On one thread, one after the other: refusals per second and core.
+        for (name, tickets) in [forged, junk] {
+            let bad: Vec<_> =
+                tickets.into_iter().map(|text| OpenRequest { credentials: raw(text), ..request() }).collect();
+            group.bench_function(name, |bencher| {
+                let mut turn = bad.iter().cycle();
+                bencher.iter(|| {
+                    let request = turn.next().unwrap();
+                    runtime.block_on(admission.admit(request)).err().unwrap()
+                });
+            });
+        }
     }
     group.finish();
+}
+
+fn raw(ticket: String) -> Option<Credentials> {
+    Some(Credentials::Ticket(RawTicket(ticket)))
 }
 
 fn handshakes(criterion: &mut Criterion) {

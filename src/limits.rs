@@ -12,7 +12,8 @@ use serde::Deserialize;
 pub struct Limits {
     /// Links at the same time. Over it: HTTP 503, `overloaded` (1013).
     pub links: usize,
-    /// Links that have not shown a ticket yet, in all. Over it: HTTP 503, `overloaded` (1013).
+    /// Links that have not shown a ticket yet, in all; never more than a quarter of the files that the process may have
+    /// open. Over it: HTTP 503, `overloaded` (1013).
     pub pending_links: usize,
     /// Links that have not shown a ticket yet, per address (IPv6: per /64). Over it: HTTP 429, `too-fast` (4429).
     pub pending_per_address: usize,

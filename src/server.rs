@@ -17,6 +17,7 @@
 
 mod backend;
 mod desk;
+mod files;
 mod key_files;
 mod keys;
 mod listen;
@@ -113,7 +114,8 @@ impl Server {
             Some(rate) => games.with_tick_hz(u8::try_from(rate).unwrap_or(u8::MAX)).map_err(ServeError::Game)?,
             None => games,
         };
-        let (limits, reservation) = (config.limits.clone(), config.sessions.reservation);
+        let (mut limits, reservation) = (config.limits.clone(), config.sessions.reservation);
+        limits.pending_links = files::pending_links(limits.pending_links, files::raise_limit());
         let hub = Hub::new(limits, reservation, games, Arc::clone(&metrics), clock, seed);
         let admin_token = desk::read_token(&config)?;
         let directory = Arc::new(match &config.revocations.store {

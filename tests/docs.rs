@@ -24,6 +24,19 @@ fn every_test_that_the_security_page_names_is_there() {
 }
 
 #[test]
+fn every_test_that_the_page_of_threats_names_is_there_and_no_row_is_missing() {
+    let rows = named_functions("docs/threats.md");
+    assert!(rows.len() > 30, "the tables were not found: {} rows", rows.len());
+    let missing: Vec<_> = rows.iter().filter(|(test, file)| !defines(file, test)).collect();
+    assert!(missing.is_empty(), "{missing:#?}");
+    let page = read("docs/threats.md");
+    for number in (1..=9).chain(12..=18).chain(26..=27) {
+        assert!(page.contains(&format!("\n| T{number} |")), "no row T{number}");
+    }
+    assert!(!page.contains('@'), "a figure is missing");
+}
+
+#[test]
 fn every_room_is_on_the_page_of_the_house() {
     let page = read("docs/architecture.md");
     for entry in std::fs::read_dir(root().join("src")).unwrap() {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use common::games::{Script, shown};
 use common::process::write_certificate;
+use common::trust::client_crypto;
 use common::webtransport::{connect, endpoint};
 use common::*;
 use muster::certificate::CertificateStore;
@@ -22,7 +23,6 @@ use muster::wire::{
     Assembler, ClientMessage, Code, ControlReader, Input, Inputs, LobbySpec, Request, ServerMessage, encode_inputs,
     put_control,
 };
-use rustls::pki_types::pem::PemObject as _;
 use wtransport::error::ConnectingError;
 use wtransport::proto::frame::Frame;
 use wtransport::proto::headers::Headers;
@@ -193,29 +193,13 @@ struct Bare {
 
 /// The bare client's ways into the server.
 trait Bares {
-    fn certificate_file(&self) -> std::path::PathBuf;
     fn bare_endpoint(&self) -> quinn::Endpoint;
     async fn bare(&self) -> Bare;
 }
 
 impl Bares for World {
-    fn certificate_file(&self) -> std::path::PathBuf {
-        self.directory().join("cert.pem")
-    }
-
     fn bare_endpoint(&self) -> quinn::Endpoint {
-        let mut roots = rustls::RootCertStore::empty();
-        let certificate = rustls::pki_types::CertificateDer::from_pem_file(self.certificate_file()).unwrap();
-        roots.add(certificate).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut tls = rustls::ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        tls.alpn_protocols = vec![b"h3".to_vec()];
-        let crypto = quinn::crypto::rustls::QuicClientConfig::try_from(tls).unwrap();
-        let mut config = quinn::ClientConfig::new(Arc::new(crypto));
+        let mut config = quinn::ClientConfig::new(Arc::new(client_crypto(self.directory())));
         let mut transport = quinn::TransportConfig::default();
         transport.keep_alive_interval(Some(Duration::from_millis(50)));
         config.transport_config(Arc::new(transport));

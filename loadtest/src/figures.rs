@@ -62,6 +62,10 @@ pub struct Figures {
     pub connect_us: Quantiles,
     /// From the request with the ticket to Welcome.
     pub welcome_us: Quantiles,
+    /// The same, of players who came within the window before forged tickets did.
+    pub calm_us: Quantiles,
+    /// The same, of players who came among forged tickets.
+    pub flooded_us: Quantiles,
     /// From the request with the ticket to the seat.
     pub seat_us: Quantiles,
     /// Storm: from the loss of the links until each was back.
@@ -126,6 +130,8 @@ impl Figures {
             seconds,
             connect_us: (&seen.connect).into(),
             welcome_us: (&seen.welcome).into(),
+            calm_us: (&seen.calm).into(),
+            flooded_us: (&seen.flooded).into(),
             seat_us: (&seen.seat).into(),
             back_us: (&seen.back).into(),
             age_us: (&seen.age).into(),

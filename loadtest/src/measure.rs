@@ -117,6 +117,7 @@ impl Run {
         let whole = options.duration;
         let mut stormed = options.scenario != Scenario::Storm || self.subject.is_floor();
         self.pass(whole, |shared, passed| {
+            shared.flood.store(passed > whole / 2, Ordering::Relaxed);
             if !stormed && passed > whole / 4 {
                 stormed = true;
                 shared.storm.fetch_add(1, Ordering::Relaxed);

@@ -212,7 +212,7 @@ pub enum Scenario {
     Storm,
     /// One in ten stops reading.
     SlowReaders,
-    /// Besides the players, as many again come with forged tickets.
+    /// Players leave and others come; halfway ten times as many begin to come with forged tickets.
     Forged,
     /// Players leave and others come, all the time.
     Churn,

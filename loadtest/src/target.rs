@@ -132,7 +132,7 @@ impl Target {
         let behaviour = match options.scenario {
             Scenario::Storm => Behaviour::Storm,
             Scenario::SlowReaders => Behaviour::Slow(10),
-            Scenario::Forged => Behaviour::Forged,
+            Scenario::Forged => Behaviour::Forged(5_000_000),
             Scenario::Churn => Behaviour::Churn(10_000_000),
             Scenario::Steady | Scenario::Ramp | Scenario::Handshake => Behaviour::Steady,
         };

@@ -53,7 +53,7 @@ pub const KNOBS: &[Knob] = &[
     knob("listen", "IP:port", "Where muster listens, TCP and UDP on the same port. 0.0.0.0:7777 or [::]:7777 serves other machines."),
 
     knob("limits.links", "links", "Links at the same time. Over it: HTTP 503, overloaded (1013)."),
-    knob("limits.pending_links", "links", "Links that have not shown a ticket yet, in all. Over it: HTTP 503, overloaded (1013)."),
+    knob("limits.pending_links", "links", "Links that have not shown a ticket yet, in all; never more than a quarter of the files that may be open. Over it: HTTP 503, overloaded (1013)."),
     knob("limits.pending_per_address", "links", "Links that have not shown a ticket yet, per address (IPv6: per /64). Over it: HTTP 429, too-fast (4429). --dev: as many as pending_links."),
     knob("limits.connects_per_second", "links/s", "New links per second and address; a burst of twice this passes. Over it: HTTP 429, too-fast (4429). --dev: 10000."),
     knob("limits.lobbies", "lobbies", "Lobbies at the same time. Over it: overloaded (1013)."),

@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 pub use api::{Http, Play, finished, metrics_router};
-pub use problem::{problem, status_problem};
+pub use problem::{problem, refusal_bytes, status_problem};
 pub use serve::{HttpBounds, first_byte_is_tls, serve_connection, serve_router};
 
 use crate::wire::Code;

@@ -65,6 +65,27 @@ pub fn status_problem(status: StatusCode, slug: &str, detail: Option<&str>) -> R
     response
 }
 
+/// A refusal as bytes, for a connection that is closed before its request is read.
+pub fn refusal_bytes(code: Code) -> Vec<u8> {
+    let (slug, status, number) = (code.slug(), code.http_status(), code.number());
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let body = Problem {
+        r#type: slug,
+        title: title(slug),
+        status: status.as_u16(),
+        code: Some(number),
+        detail: None,
+        retry_after_ms: Some(1_000),
+    };
+    let body = serde_json::to_string(&body).unwrap_or_default();
+    let length = body.len();
+    format!(
+        "HTTP/1.1 {status}\r\ncontent-type: application/problem+json\r\ncontent-length: {length}\r\nretry-after: 1\r\n\
+         connection: close\r\n\r\n{body}"
+    )
+    .into_bytes()
+}
+
 /// A method that the route does not have: the code table is silent about it, HTTP is not.
 pub(super) fn method_not_allowed() -> Response {
     let status = StatusCode::METHOD_NOT_ALLOWED;

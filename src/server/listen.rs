@@ -19,10 +19,11 @@ use super::ServeError;
 use crate::admission::{Admission, Pending};
 use crate::certificate::CertificateStore;
 use crate::config::{Config, TlsWebSocket};
-use crate::http::{Http, HttpBounds, Peer, first_byte_is_tls, serve_connection, serve_router};
+use crate::http::{Http, HttpBounds, Peer, first_byte_is_tls, refusal_bytes, serve_connection, serve_router};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::transport::websocket::WebSockets;
+use crate::wire::Code;
 
 /// Accepts TCP connections: HTTP, and the WebSockets that come of it.
 #[derive(Clone)]
@@ -55,8 +56,13 @@ impl Acceptor {
     pub async fn run(self, listener: TcpListener, stop: CancellationToken, tasks: TaskTracker) {
         loop {
             let Some((stream, address)) = accept(&listener, &stop).await else { return };
-            // Without a place the connection is dropped at once: answering would cost more than it is worth in a flood.
-            let Ok(pending) = self.admission.knock(address) else { continue };
+            let pending = match self.admission.knock(address) {
+                Ok(pending) => pending,
+                Err(code) => {
+                    self.turn_away(&stream, code);
+                    continue;
+                }
+            };
             let (acceptor, stop) = (self.clone(), stop.clone());
             tasks.spawn(async move {
                 tokio::select! {
@@ -65,6 +71,15 @@ impl Acceptor {
                     () = acceptor.serve(stream, address, Arc::new(pending), &stop) => {}
                 }
             });
+        }
+    }
+
+    /// Says why, as far as that costs one write and no memory, and drops the connection. Where everything is TLS there
+    /// is nothing to be said before a handshake.
+    fn turn_away(&self, stream: &TcpStream, code: Code) {
+        if self.tls.is_none() || self.mode != TlsWebSocket::On {
+            // A fresh connection has room; one that has not hears nothing.
+            let _ = stream.try_write(&refusal_bytes(code));
         }
     }
 

@@ -6,6 +6,8 @@
 
 pub mod games;
 pub mod process;
+pub mod trust;
+pub mod watch;
 pub mod websocket;
 pub mod webtransport;
 
@@ -90,6 +92,7 @@ impl World {
     /// As [`Self::with`], with more files in the directory where the keys are.
     pub async fn with_files(files: impl Fn(&std::path::Path), change: impl Fn(&mut Settings)) -> Self {
         muster::ticket::install_crypto();
+        watch::watch_the_log();
         let directory = scratch();
         files(&directory);
         let key = generate_key(Algorithm::EdDsa).unwrap();

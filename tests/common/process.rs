@@ -45,17 +45,24 @@ pub fn fresh_signer() -> Signer {
 
 impl Process {
     pub async fn serve(flags: &[&str]) -> Self {
-        Self::serve_with(flags, &[], None).await
+        Self::launch(&[], &[], flags).await
     }
 
     /// As [`Self::serve`], with variables, and after what a shell is told first.
     pub async fn serve_with(flags: &[&str], environment: &[(&str, &str)], first: Option<&str>) -> Self {
+        let script = first.map(|first| format!("{first}; exec \"$0\" \"$@\""));
+        let runner: Vec<&str> = script.iter().flat_map(|script| ["/bin/sh", "-c", script]).collect();
+        Self::launch(&runner, environment, flags).await
+    }
+
+    /// As [`Self::serve`], with settings as environment variables, and run by other commands: `sh -c …`, `strace`.
+    pub async fn launch(runner: &[&str], environment: &[(&str, &str)], flags: &[&str]) -> Self {
         muster::ticket::install_crypto();
         let directory = scratch();
         let signer = fresh_signer();
         write_certificate(&directory);
         write_keys(&directory, &[&signer]);
-        Self::launch(directory, signer, flags, environment, first).await
+        Self::launch_in(directory, signer, runner, environment, flags).await
     }
 
     /// Kills the process as a crash would, and serves again with the same files.
@@ -65,7 +72,7 @@ impl Process {
         let directory = std::mem::take(&mut self.directory);
         let signer = std::mem::replace(&mut self.signer, fresh_signer());
         drop(self);
-        Self::launch(directory, signer, flags, environment, None).await
+        Self::launch_in(directory, signer, &[], environment, flags).await
     }
 
     /// Where the admin API listens, as the banner says.
@@ -86,23 +93,17 @@ impl Process {
         .await
     }
 
-    async fn launch(
+    async fn launch_in(
         directory: PathBuf,
         signer: Signer,
-        flags: &[&str],
+        runner: &[&str],
         environment: &[(&str, &str)],
-        first: Option<&str>,
+        flags: &[&str],
     ) -> Self {
         for attempt in 0.. {
-            let mut command = match first {
-                None => Command::new(env!("CARGO_BIN_EXE_muster")),
-                Some(first) => {
-                    let mut shell = Command::new("/bin/sh");
-                    shell.args(["-c", &format!("{first}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_muster")]);
-                    shell
-                }
-            };
-            command.current_dir(&directory).env_clear().envs(environment.iter().copied());
+            let words: Vec<&str> = runner.iter().copied().chain([env!("CARGO_BIN_EXE_muster")]).collect();
+            let mut command = Command::new(words[0]);
+            command.current_dir(&directory).env_clear().envs(environment.iter().copied()).args(&words[1..]);
             command.args(["serve", "--listen=127.0.0.1:0", "--keys=keys.json"]);
             command.args(["--tls-cert=cert.pem", "--tls-key=key.pem"]).args(flags);
             let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
@@ -143,6 +144,40 @@ impl Process {
 
     pub fn ticket(&self, sub: &str) -> String {
         mint(&self.signer, sub, Map::new())
+    }
+
+    /// The process's id: the runner's, where a runner stays.
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
+    /// What it has written so far.
+    pub fn output(&self) -> String {
+        String::from_utf8_lossy(&self.output.lock().unwrap()).into_owned()
+    }
+
+    /// A file of the system's about the process.
+    pub fn proc_file(&self, name: &str) -> String {
+        std::fs::read_to_string(format!("/proc/{}/{name}", self.id())).unwrap()
+    }
+
+    /// Resident memory in bytes.
+    pub fn resident(&self) -> usize {
+        let status = self.proc_file("status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a VmRSS");
+        line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1_024
+    }
+
+    /// Files that are open.
+    pub fn open_files(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.id())).unwrap().count()
+    }
+
+    /// A metric's value, as the server tells it.
+    pub async fn metric(&self, name: &str) -> u64 {
+        let text = super::websocket::get(self.address, "/metrics").await.body;
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {name} in {text}")).parse().unwrap()
     }
 
     pub fn signal(&self, name: &str) {

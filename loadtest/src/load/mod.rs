@@ -83,8 +83,8 @@ pub enum Behaviour {
     Storm,
     /// One in so many stops reading once it is seated.
     Slow(usize),
-    /// As many again come, one after the other, with forged tickets.
-    Forged,
+    /// As [`Self::Churn`]; and once told to, ten times as many come with forged tickets.
+    Forged(u64),
     /// Each stays for about so many microseconds; then it leaves and somebody new comes.
     Churn(u64),
 }
@@ -103,6 +103,8 @@ pub struct Shared {
     pub stop: AtomicBool,
     /// All links are to drop now; counts up.
     pub storm: AtomicU64,
+    /// Forged tickets come from now on, where that is the scenario.
+    pub flood: AtomicBool,
     /// Players that have a seat now.
     pub seated: AtomicU64,
     /// Players that will not get one.
@@ -158,6 +160,10 @@ pub struct Seen {
     pub connect: Micros,
     /// From the request with the ticket to Welcome.
     pub welcome: Micros,
+    /// The same, of players who came within the window before forged tickets did.
+    pub calm: Micros,
+    /// The same, of players who came among forged tickets.
+    pub flooded: Micros,
     /// From the request with the ticket to the seat.
     pub seat: Micros,
     /// From the loss of all links until each was back.
@@ -197,6 +203,8 @@ impl Default for Seen {
         Self {
             connect: micros(),
             welcome: micros(),
+            calm: micros(),
+            flooded: micros(),
             seat: micros(),
             back: micros(),
             age: micros(),
@@ -218,6 +226,14 @@ impl Default for Seen {
 }
 
 impl Seen {
+    /// Notes how long a player waited who came within the window, before the flood or in it.
+    pub fn welcomed(&mut self, micros: u64, open: bool, flooded: bool) {
+        record(&mut self.welcome, micros);
+        if open {
+            record(if flooded { &mut self.flooded } else { &mut self.calm }, micros);
+        }
+    }
+
     /// Notes why something failed.
     pub fn fail(&mut self, why: impl Into<String>) {
         *self.failures.entry(why.into()).or_default() += 1;
@@ -233,6 +249,8 @@ impl Seen {
         let pairs = [
             (&mut self.connect, &other.connect),
             (&mut self.welcome, &other.welcome),
+            (&mut self.calm, &other.calm),
+            (&mut self.flooded, &other.flooded),
             (&mut self.seat, &other.seat),
             (&mut self.back, &other.back),
             (&mut self.age, &other.age),
@@ -273,4 +291,6 @@ pub fn record(to: &mut Micros, micros: u64) {
     to.saturating_record(micros.max(1));
 }
 
+/// Forged tickets for each honest player who comes.
+pub const FORGED_FOR_ONE: u64 = 10;
 const MINUTE_US: u64 = 60_000_000;

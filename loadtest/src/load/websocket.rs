@@ -21,7 +21,7 @@ use rustls::pki_types::ServerName;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::tally::{Tally, Turn, Watch};
-use super::{Behaviour, Plan, Seen, Shared, record};
+use super::{Behaviour, FORGED_FOR_ONE, Plan, Seen, Shared, record};
 use crate::clock::now_us;
 use crate::fault::Fault;
 use crate::frames::{self, BINARY, CLOSE};
@@ -236,7 +236,10 @@ impl Crowd<'_> {
         }
         match self.plan.behaviour {
             Behaviour::Churn(_) => self.follow_churn(now),
-            Behaviour::Forged => self.follow_forgery(now),
+            Behaviour::Forged(stay) => {
+                self.follow_churn(now);
+                self.follow_forgery(now, stay);
+            }
             _ => {}
         }
     }
@@ -464,7 +467,8 @@ impl Crowd<'_> {
                     record(&mut self.tally.seen.back, now.saturating_sub(player.lost_at));
                     self.handle_seat(index, now);
                 } else {
-                    record(&mut self.tally.seen.welcome, now.saturating_sub(player.asked));
+                    let (open, flooded) = (self.tally.is_open(), self.shared.flood.load(Ordering::Relaxed));
+                    self.tally.seen.welcomed(now.saturating_sub(player.asked), open, flooded);
                 }
             }
             Ok(ServerMessage::Goodbye(Goodbye { code, reason, .. })) => return Err(format!("{reason} ({code})")),
@@ -504,7 +508,7 @@ impl Crowd<'_> {
                 }
             }
             // Some stay for half of it and some for one and a half: by their numbers, so that a run can be repeated.
-            Behaviour::Churn(stay) => {
+            Behaviour::Churn(stay) | Behaviour::Forged(stay) => {
                 player.leave_at = now + stay / 2 + player.number.wrapping_mul(7_919) % stay.max(1)
             }
             _ => {}
@@ -623,12 +627,12 @@ impl Crowd<'_> {
         }
     }
 
-    /// One forged ticket after the other, as many a second as players come in the ramp.
-    fn follow_forgery(&mut self, now: u64) {
-        if !self.tally.is_open() {
+    /// One forged ticket after the other, ten for each honest player who comes.
+    fn follow_forgery(&mut self, now: u64, stay: u64) {
+        if !self.tally.is_open() || !self.shared.flood.load(Ordering::Relaxed) {
             return;
         }
-        let interval = (1e6 / self.plan.ramp) as u64;
+        let interval = stay / (FORGED_FOR_ONE * self.plan.players as u64).max(1);
         let mut forgery = self.forged.take().unwrap_or(Forgery { next_at: now, sent: 0 });
         while forgery.next_at <= now {
             let place = self.players.iter().skip(self.plan.players).position(|player| player.state == State::Over);

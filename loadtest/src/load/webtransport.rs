@@ -23,7 +23,7 @@ use wtransport::endpoint::endpoint_side;
 use wtransport::{ClientConfig, Connection, Endpoint, RecvStream, SendStream};
 
 use super::tally::{Tally, Turn, Watch};
-use super::{Behaviour, Plan, Seen, Shared, record};
+use super::{Behaviour, FORGED_FOR_ONE, Plan, Seen, Shared, record};
 use crate::clock::now_us;
 use crate::fault::Fault;
 use crate::game::PUSH;
@@ -53,8 +53,8 @@ pub fn run(plan: &Plan, shared: &Arc<Shared>) -> Result<Seen, Fault> {
         for index in 0..plan.players {
             tokio::task::spawn_local(live(Rc::clone(&crowd), index));
         }
-        if plan.behaviour == Behaviour::Forged {
-            tokio::task::spawn_local(forge(Rc::clone(&crowd)));
+        if let Behaviour::Forged(stay) = plan.behaviour {
+            tokio::task::spawn_local(forge(Rc::clone(&crowd), stay));
         }
         crowd.pace().await;
         let seen = std::mem::take(&mut crowd.tally.borrow_mut().seen);
@@ -190,11 +190,13 @@ async fn live(crowd: Rc<Crowd>, index: usize) {
     }
 }
 
-/// Comes with one forged ticket after the other, while the window is open.
-async fn forge(crowd: Rc<Crowd>) {
+/// Comes with one forged ticket after the other, ten for each honest player who comes, once the flood has begun.
+async fn forge(crowd: Rc<Crowd>, stay: u64) {
+    let each = Duration::from_micros(stay / (FORGED_FOR_ONE * crowd.plan.players as u64).max(1));
+    let mut beat = tokio::time::interval(each.max(Duration::from_micros(1)));
     loop {
-        sleep(Duration::from_secs_f64(1.0 / crowd.plan.ramp)).await;
-        if !crowd.tally.borrow().is_open() {
+        beat.tick().await;
+        if !crowd.tally.borrow().is_open() || !crowd.shared.flood.load(Ordering::Relaxed) {
             continue;
         }
         let crowd = Rc::clone(&crowd);
@@ -247,7 +249,8 @@ impl Crowd {
                 if resuming {
                     record(&mut tally.seen.back, now.saturating_sub(player.lost_at));
                 } else {
-                    record(&mut tally.seen.welcome, now.saturating_sub(asked));
+                    let (open, flooded) = (tally.is_open(), self.shared.flood.load(Ordering::Relaxed));
+                    tally.seen.welcomed(now.saturating_sub(asked), open, flooded);
                 }
             }
             ServerMessage::Goodbye(goodbye) => {
@@ -272,7 +275,9 @@ impl Crowd {
     ) -> Result<std::convert::Infallible, End> {
         let Link { connection, send, receive, reader } = link;
         let stay = match self.plan.behaviour {
-            Behaviour::Churn(stay) => Some(stay / 2 + player.number.wrapping_mul(7_919) % stay.max(1)),
+            Behaviour::Churn(stay) | Behaviour::Forged(stay) => {
+                Some(stay / 2 + player.number.wrapping_mul(7_919) % stay.max(1))
+            }
             _ => None,
         };
         let mut leaving = pin!(async {

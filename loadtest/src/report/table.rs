@@ -126,6 +126,12 @@ fn one(figures: &Figures, out: &mut String) {
     if figures.forged_refused + figures.forged_accepted > 0 {
         let (refused, accepted) = (figures.forged_refused, figures.forged_accepted);
         let _ = writeln!(out, "  {:22} {refused} refused, {accepted} let in", "forged tickets");
+        line("Welcome before them", &figures.calm_us, out);
+        line("Welcome among them", &figures.flooded_us, out);
+        if figures.calm_us.p99 > 0 {
+            let ratio = figures.flooded_us.p99 as f64 / figures.calm_us.p99 as f64;
+            let _ = writeln!(out, "  {:22} {ratio:.2} times the p99 before", "p99 among them");
+        }
     }
     for (why, count) in &figures.failures {
         let _ = writeln!(out, "  {:22} {count} times: {why}", "failure");

@@ -337,7 +337,7 @@ impl Driver {
                 peer.send(now);
             }
             loop {
-                wire.transmit(&mut peer.quic, now);
+                wire.transmit(peer, now);
                 let mut changed = false;
                 while let Some(event) = peer.quic.poll_endpoint_events() {
                     if let Some(answer) = endpoint.handle_event(ConnectionHandle(index), event) {
@@ -350,12 +350,12 @@ impl Driver {
                 }
             }
         });
-        if peer.was_opening && (peer.broken || !peer.is_opening()) {
+        if peer.was_opening && (peer.forgotten || !peer.is_opening()) {
             peer.was_opening = false;
             self.handshakes -= 1;
         }
-        if peer.broken || peer.quic.is_drained() {
-            if peer.broken {
+        if peer.forgotten || peer.quic.is_drained() {
+            if peer.forgotten {
                 self.endpoint.handle_event(ConnectionHandle(index), EndpointEvent::drained());
             }
             if let Some(place) = self.peers.get_mut(index) {
@@ -373,15 +373,17 @@ impl Driver {
 
 impl Wire {
     /// Sends all that a connection has to send now.
-    fn transmit(&mut self, quic: &mut quinn_proto::Connection, now: Instant) {
+    fn transmit(&mut self, peer: &mut Peer, now: Instant) {
         for _ in 0..TRANSMITS_AT_ONCE {
             if self.stuck.is_some() {
                 return;
             }
             self.scratch.clear();
-            let Some(transmit) = quic.poll_transmit(now, self.state.max_gso_segments(), &mut self.scratch) else {
+            let most = peer.datagrams_allowed(self.state.max_gso_segments());
+            if most == 0 {
                 return;
-            };
+            }
+            let Some(transmit) = peer.quic.poll_transmit(now, most, &mut self.scratch) else { return };
             if !self.send(&transmit, &self.scratch) {
                 self.stuck = Some((transmit, self.scratch.clone()));
             }
@@ -431,8 +433,8 @@ fn clock() -> Instant {
 
 /// Does something for one connection. Should it panic, that is the end of this connection, and of no other.
 fn work(peer: &mut Peer, work: impl FnOnce(&mut Peer)) {
-    if !peer.broken && whole(|| work(peer)).is_none() {
-        peer.broken = true;
+    if !peer.forgotten && whole(|| work(peer)).is_none() {
+        peer.forgotten = true;
     }
 }
 

@@ -27,6 +27,9 @@ pub(super) enum BadHttp {
     /// A header block that does not decode.
     #[error("a header block that does not decode")]
     Headers,
+    /// A field twice that may be there once.
+    #[error("a field twice that may be there once")]
+    Repeated,
     /// A request for something else than a WebTransport session.
     #[error("not a request for a WebTransport session")]
     NotWebTransport,
@@ -45,6 +48,7 @@ impl BadHttp {
             Self::FrameUnexpected => 0x0105,
             Self::TooBig => 0x0107,
             Self::Headers => 0x0200,
+            Self::Repeated => 0x010e,
             Self::NotWebTransport => 0x010b,
             Self::Datagram => 0x33,
             Self::Stream => 0x0106,
@@ -95,6 +99,9 @@ pub(super) fn take_request(buffer: &mut BytesMut) -> Result<Option<SessionReques
             }
             let headers =
                 Headers::with_frame(&Frame::new_headers(Cow::Borrowed(block))).map_err(|_| BadHttp::Headers)?;
+            if qpack::repeats(block, headers.as_ref().len()) {
+                return Err(BadHttp::Repeated);
+            }
             return SessionRequest::try_from(headers).map(Some).map_err(|_| BadHttp::NotWebTransport);
         }
     }

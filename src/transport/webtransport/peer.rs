@@ -44,8 +44,8 @@ pub(super) struct Peer {
     pub(super) alarm: Alarm,
     /// Whether the driver has it in its list.
     pub(super) listed: bool,
-    /// Whether work on it panicked: it is to be forgotten.
-    pub(super) broken: bool,
+    /// Whether it is to be forgotten without a word: work on it panicked, or its address proved nothing in its time.
+    pub(super) forgotten: bool,
     /// Whether the driver counts it as a handshake.
     pub(super) was_opening: bool,
     pub(super) stage: Stage,
@@ -127,7 +127,7 @@ impl Peer {
             quic,
             alarm: Alarm::default(),
             listed: false,
-            broken: false,
+            forgotten: false,
             was_opening: true,
             stage: Stage::Handshake,
             deadline: Some(now + house.admission.limits().handshake),
@@ -144,6 +144,24 @@ impl Peer {
             behind: false,
             ticked: None,
         }
+    }
+
+    /// How many datagrams it may be sent at once, up to `most`. An address that has proven nothing gets no more than
+    /// three times its bytes (RFC 9000 8.1); QUIC's own count lets one datagram through that goes over it.
+    pub(super) fn datagrams_allowed(&self, most: usize) -> usize {
+        if !self.is_unproven() {
+            return most;
+        }
+        let stats = self.quic.stats();
+        // Its first packet is in no statistic. It is as long as this, or nobody would have looked at it.
+        let received = FIRST_PACKET + stats.udp_rx.bytes;
+        let left = (3 * received).saturating_sub(stats.udp_tx.bytes) / DATAGRAM;
+        most.min(usize::try_from(left).unwrap_or(usize::MAX))
+    }
+
+    /// Whether its address may be a victim's: it came without a proof, and the handshake is not done.
+    fn is_unproven(&self) -> bool {
+        matches!(self.stage, Stage::Handshake) && self.pending.is_none()
     }
 
     /// Whether it counts as a handshake: nothing was asked for yet.
@@ -251,6 +269,10 @@ impl Peer {
 
     /// Closes the connection.
     pub(super) fn close(&mut self, now: Instant, code: impl Into<u32>, reason: &'static str) {
+        if self.is_unproven() {
+            // The address may be a victim's, and QUIC counts this packet on top of the three times that are allowed.
+            self.forgotten = true;
+        }
         let code = VarInt::from_u32(code.into());
         self.quic.close(now, code, Bytes::from_static(reason.as_bytes()));
         self.lose();
@@ -598,6 +620,9 @@ fn told(code: Code) -> u16 {
 
 /// For the Goodbye to be written, and again for the peer to go.
 pub(super) const LINGER: Duration = Duration::from_millis(500);
+/// Bytes of a first packet, at least (RFC 9000 14.1), and of any datagram, at most: `tuning` looks for no larger ones.
+const FIRST_PACKET: u64 = 1_200;
+const DATAGRAM: u64 = 1_200;
 /// How long a peer has to acknowledge the last thing it is told.
 const PARTING: Duration = Duration::from_millis(250);
 /// Time for the request of an address that is over its bounds.

@@ -1,19 +1,44 @@
-//! Whether a header block is sound, before the protocol crate decodes it.
+//! Whether a header block is sound, before the protocol crate decodes it, and whether it says a thing twice.
 //!
 //! Owns: the walk over integers and strings (RFC 9204 4.1). Must not know: what the headers say. Pure.
 //!
 //! The decoder of wtransport-proto 0.7.2 shifts by as much as a hostile integer asks, which panics in builds that check
 //! for overflow. What passes here has no such integer, refers to no dynamic table, and ends where it says.
 
+use wtransport::proto::frame::Frame;
+use wtransport::proto::headers::Headers;
+
 /// Whether every integer is short and every string lies within the block.
 pub(super) fn is_sound(block: &[u8]) -> bool {
     walk(block).is_some()
 }
 
-fn walk(block: &[u8]) -> Option<()> {
+/// Whether a field that may be there once is there again. The decoder keeps the last of several in silence: of two
+/// Origins only one would be judged. To be asked of sound blocks; `fields` is how many names were decoded.
+pub(super) fn repeats(block: &[u8], fields: usize) -> bool {
+    let Some(lines) = walk(block).filter(|lines| lines.len() > fields) else { return false };
+    let mut seen = Vec::with_capacity(lines.len());
+    lines.into_iter().any(|line| {
+        // A line is a block of its own once it has a prefix without a dynamic table.
+        let alone = Headers::with_frame(&Frame::new_headers([&[0, 0], line].concat().into()));
+        let Some(name) = alone.ok().and_then(|headers| headers.as_ref().keys().next().cloned()) else { return false };
+        let once = name.starts_with(':') || ONCE.contains(&name.as_str());
+        once && if seen.contains(&name) {
+            true
+        } else {
+            seen.push(name);
+            false
+        }
+    })
+}
+
+/// The field lines of a sound block.
+fn walk(block: &[u8]) -> Option<Vec<&[u8]>> {
     let (_required_insert_count, rest) = integer(8, block)?;
     let (_base, mut rest) = integer(7, rest)?;
+    let mut lines = Vec::new();
     while let Some(first) = rest.first() {
+        let before = rest;
         rest = match first {
             0x80.. => integer(6, rest)?.1,
             0x40..=0x7f => string(7, integer(4, rest)?.1)?,
@@ -21,8 +46,9 @@ fn walk(block: &[u8]) -> Option<()> {
             // Entries of a dynamic table, which this server's SETTINGS rule out.
             _ => return None,
         };
+        lines.push(before.get(..before.len() - rest.len())?);
     }
-    Some(())
+    Some(lines)
 }
 
 /// An integer whose first byte leaves it `bits` (RFC 7541 5.1), and what follows it.
@@ -51,11 +77,13 @@ fn string(bits: u32, bytes: &[u8]) -> Option<&[u8]> {
     rest.get(length..)
 }
 
+/// Besides the pseudo-headers: fields that say who is asking.
+const ONCE: [&str; 2] = ["origin", "authorization"];
+
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use proptest::prelude::*;
-    use wtransport::proto::frame::Frame;
-    use wtransport::proto::headers::Headers;
 
     use super::*;
 
@@ -71,6 +99,29 @@ mod tests {
             assert!(!is_sound(block), "{block:?}");
         }
         assert!(is_sound(&[0, 0, 0xd1, 0x51, 1, b'/', 0x21, b'a', 0]));
+    }
+
+    #[test]
+    fn a_field_that_is_there_twice_is_seen_whatever_its_spelling() {
+        let block = |pairs: &[(&str, &str)]| {
+            let lines = pairs.iter().flat_map(|(name, value)| {
+                let one: Headers = [(name, value)].into_iter().collect();
+                one.generate_frame().payload()[2..].to_vec()
+            });
+            [0, 0].into_iter().chain(lines).collect::<Vec<u8>>()
+        };
+        let repeats = |pairs: &[(&str, &str)]| {
+            let block = block(pairs);
+            assert!(is_sound(&block), "{pairs:?}");
+            let decoded = Headers::with_frame(&Frame::new_headers(block.clone().into())).unwrap();
+            super::repeats(&block, decoded.as_ref().len())
+        };
+        let once = [(":method", "CONNECT"), ("origin", "https://a"), ("cookie", "a=1"), ("cookie", "b=2"), ("x", "1")];
+        assert!(!repeats(&once), "crumbs of a cookie are no repetition");
+        for twice in [("origin", "https://b"), ("origin", "https://a"), (":method", "GET"), (":path", "/")] {
+            assert_eq!(repeats(&[&once[..], &[twice]].concat()), twice.0 != ":path", "{twice:?}");
+        }
+        assert!(repeats(&[("authorization", "Bearer a"), ("authorization", "Bearer b")]));
     }
 
     proptest! {
