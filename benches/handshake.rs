@@ -13,7 +13,7 @@ use muster::admission::Admission;
 use muster::client::{Connector, Engine, Event, Join, Transport, TransportChoice};
 use muster::clock::Clock;
 use muster::config::{Config, LogLevel, Settings};
-use muster::directory::Embedded;
+use muster::directory::{Embedded, read_line};
 use muster::game::Registry;
 use muster::hub::Hub;
 use muster::ids::GameName;
@@ -112,6 +112,43 @@ fn raw(ticket: String) -> Option<Credentials> {
     Some(Credentials::Ticket(RawTicket(ticket)))
 }
 
+/// Revoking one ticket: how long it takes to record it and to look for its player among this many.
+fn revocation(criterion: &mut Criterion) {
+    let runtime = Runtime::new().unwrap();
+    let config = Config::new(Settings::dev_preset(), true).unwrap();
+    let (signer, _) = signer(Algorithm::Hs256);
+    let mut group = criterion.benchmark_group("revoke one ticket");
+    for players in [2_000, 50_000] {
+        let clock = Clock::start();
+        let hub = Hub::new(
+            config.limits.clone(),
+            config.sessions.reservation,
+            Registry::built_in(),
+            Arc::new(Metrics::new()),
+            clock,
+            [7; 32],
+        );
+        let verifier = Verifier::new(signer.ring().unwrap(), TicketPolicy::default());
+        let directory = Arc::new(Embedded::new(1_000_000));
+        let admission = Admission::new(hub, verifier, directory, &config.tickets, config.origin_policy());
+        // Nobody's grace ends: the hub's timers are not run.
+        runtime.block_on(async {
+            for _ in 0..players {
+                let credentials = Some(Credentials::Ticket(RawTicket(ticket(&signer, &clock))));
+                let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+                let transport = muster::outbox::Transport::Memory;
+                let request = OpenRequest { transport, peer, origin: None, credentials, wish: Wish::None };
+                admission.admit(&request).await.unwrap();
+            }
+        });
+        let nobody = read_line("{\"jti\":\"nobody\"}").unwrap();
+        group.bench_function(format!("among {players}"), |bencher| {
+            bencher.to_async(&runtime).iter(async || admission.revoke(&nobody).await.unwrap());
+        });
+    }
+    group.finish();
+}
+
 fn handshakes(criterion: &mut Criterion) {
     let runtime = Runtime::new().unwrap();
     for algorithm in [Algorithm::Hs256, Algorithm::EdDsa, Algorithm::Es256, Algorithm::Rs256] {
@@ -170,5 +207,5 @@ fn short() -> Criterion {
         .without_plots()
 }
 
-criterion_group! { name = handshake; config = short(); targets = admission, handshakes }
+criterion_group! { name = handshake; config = short(); targets = admission, revocation, handshakes }
 criterion_main!(handshake);

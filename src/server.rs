@@ -126,7 +126,8 @@ impl Server {
         let admission =
             Admission::new(hub.clone(), verifier, directory, &config.ticket_settings(), config.origin_policy());
         let desk = Arc::new(Desk::new(&config, Arc::clone(&keys), admission.clone()));
-        admission.revoke_listed(&desk.read_list()?).await;
+        admission.replace_listed(&desk.read_list()?);
+        admission.tidy_revocations().await;
         let (listener, address) = bind(config.listen, "--listen")?;
 
         let (closing, stop, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
@@ -216,9 +217,10 @@ impl Server {
         // What is wrong is logged there.
         let _ = self.desk.reload_keys();
         if let Some(list) = self.desk.reload_list() {
+            self.admission.replace_listed(&list);
             let admission = self.admission.clone();
             self.tasks.spawn(async move {
-                let sent_away = admission.revoke_listed(&list).await;
+                let sent_away = admission.send_listed_away().await;
                 tracing::info!(revocations = list.len(), sent_away, "the list of revocations is in force");
             });
         }

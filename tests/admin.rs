@@ -510,8 +510,12 @@ impl Directory for Late {
         self.inner.keep()
     }
 
-    fn forget(&self, now: UnixSeconds) -> Answer<'_, usize> {
+    fn forget(&self, now: UnixSeconds) -> Answer<'_, ()> {
         self.inner.forget(now)
+    }
+
+    fn in_force(&self) -> Answer<'_, usize> {
+        self.inner.in_force()
     }
 
     fn revocations(&self) -> Answer<'_, Vec<Revocation>> {

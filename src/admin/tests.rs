@@ -317,7 +317,8 @@ async fn the_list_of_revocations_is_paged_and_says_where_each_is_from() {
     for n in 0..5 {
         assert_eq!(ask(&router, "delete", &format!("/v1/tickets/t{n}"), json!({})).await.0, 200);
     }
-    admission.revoke_listed(&crate::directory::read_list(r#"{"player":"mallory"}"#).unwrap()).await;
+    admission.replace_listed(&crate::directory::read_list(r#"{"player":"mallory"}"#).unwrap());
+    assert_eq!(admission.send_listed_away().await, 0);
     let (_, page) = ask(&router, "get", "/v1/revocations?limit=2&offset=4", json!({})).await;
     assert_eq!(page["total"], 6);
     assert_eq!(page["revocations"][0]["jti"], "t4");

@@ -65,25 +65,30 @@ impl Admission {
             return Err(RevokeFault::Full);
         }
         let sent_away = self.0.hub.revoke(revocation).await;
-        let kept = self.tidy_revocations().await;
+        let kept = self.keep_revocations().await;
         tracing::info!(%revocation, sent_away, ?kept, "revoked");
         Ok(RevokeOutcome { sent_away, kept })
     }
 
-    /// Puts the operator's list in force in place of the one before, and sends away who is on it; says how many went.
-    ///
-    /// # Cancel safety
-    /// The list is in force from the first poll on.
-    pub async fn revoke_listed(&self, list: &[Revocation]) -> usize {
+    /// Puts the operator's list in force in place of the one before, at once. Who is here and on it is sent away by
+    /// [`Self::send_listed_away`].
+    pub fn replace_listed(&self, list: &[Revocation]) {
         let now = self.0.hub.clock().unix();
         let mut set = RevokedSet::new(MAX_REVOCATIONS);
         for revocation in list.iter().filter(|revocation| revocation.until > now) {
             let _ = set.add(revocation);
         }
-        let set = Arc::new(set);
-        *self.0.listed.0.write() = Arc::clone(&set);
+        *self.0.listed.0.write() = Arc::new(set);
+    }
+
+    /// Sends away who is here and on the operator's list; says how many went.
+    ///
+    /// # Cancel safety
+    /// Those who went stay away.
+    pub async fn send_listed_away(&self) -> usize {
+        let set = Arc::clone(&self.0.listed.0.read());
         let sent_away = self.0.hub.revoke_where(|player, ticket| set.covers(player, ticket)).await;
-        self.tidy_revocations().await;
+        self.count_revocations().await;
         sent_away
     }
 
@@ -91,17 +96,26 @@ impl Admission {
     ///
     /// # Cancel safety
     /// Cancel safe.
-    pub async fn tidy_revocations(&self) -> Kept {
-        let now = self.0.hub.clock().unix();
-        let asked = self.0.directory.forget(now).await.unwrap_or_default();
-        let in_force = asked + self.0.listed.0.read().len();
-        self.0.hub.metrics().revocations.set(i64::try_from(in_force).unwrap_or(i64::MAX));
+    pub async fn tidy_revocations(&self) {
+        // A directory that cannot be reached is asked again the next time.
+        let _ = self.0.directory.forget(self.0.hub.clock().unix()).await;
+        self.keep_revocations().await;
+    }
+
+    async fn keep_revocations(&self) -> Kept {
+        self.count_revocations().await;
         let kept = self.0.directory.keep().await.unwrap_or_else(|fault| Kept::NotYet(fault.to_string()));
         if let Kept::NotYet(reason) = &kept {
             self.0.hub.metrics().revocation_faults.of(RevocationFault::Store).inc();
             tracing::error!(reason, "revocations are in force and not on disk: a restart would forget them");
         }
         kept
+    }
+
+    async fn count_revocations(&self) {
+        let asked = self.0.directory.in_force().await.unwrap_or_default();
+        let in_force = asked + self.0.listed.0.read().len();
+        self.0.hub.metrics().revocations.set(i64::try_from(in_force).unwrap_or(i64::MAX));
     }
 
     /// Every revocation in force.

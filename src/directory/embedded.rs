@@ -96,10 +96,13 @@ impl Directory for Embedded {
         })
     }
 
-    fn forget(&self, now: UnixSeconds) -> Answer<'_, usize> {
-        let mut set = self.revoked.set.write();
-        set.forget(now);
-        Box::pin(ready(Ok(set.len())))
+    fn forget(&self, now: UnixSeconds) -> Answer<'_, ()> {
+        self.revoked.set.write().forget(now);
+        Box::pin(ready(Ok(())))
+    }
+
+    fn in_force(&self) -> Answer<'_, usize> {
+        Box::pin(ready(Ok(self.revoked.set.read().len())))
     }
 
     fn revocations(&self) -> Answer<'_, Vec<Revocation>> {
@@ -130,14 +133,14 @@ impl RevokedOnDisk {
         let Some(store) = &self.store else { return Kept::InMemory };
         let mut store = store.lock();
         let pending = std::mem::take(&mut *self.pending.lock());
-        let replaces = pending.all || store.is_mostly_dead(self.set.read().len());
-        let outcome = if replaces {
-            let alive: Vec<Revocation> = self.set.read().iter().collect();
-            store.replace(alive.into_iter())
-        } else if pending.new.is_empty() {
-            Ok(())
-        } else {
-            store.append(&pending.new)
+        let tidies = pending.all || store.is_mostly_dead(self.set.read().len());
+        let alive: Vec<Revocation> = if tidies { self.set.read().iter().collect() } else { Vec::new() };
+        let outcome = match tidies.then(|| store.replace(alive.into_iter())) {
+            Some(Err(error)) if pending.all => Err(error),
+            Some(Ok(())) => Ok(()),
+            // A file that could not be tidied is still whole.
+            _ if pending.new.is_empty() => Ok(()),
+            _ => store.append(&pending.new),
         };
         match outcome {
             Ok(()) => Kept::OnDisk,
@@ -173,3 +176,66 @@ pub const MAX_REVOCATIONS: usize = 100_000;
 
 /// Revocations that wait for the disk one by one; past it the whole file is written again.
 const MAX_PENDING: usize = 10_000;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const NOW: UnixSeconds = UnixSeconds(1_000);
+
+    fn one(jti: usize, until: u64) -> Revocation {
+        super::super::read_line(&format!("{{\"jti\":\"t{jti}\",\"until\":{until}}}")).unwrap()
+    }
+
+    fn scratch(test: &str) -> std::path::PathBuf {
+        let folder = std::env::temp_dir().join(format!("muster-directory-{}-{test}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        folder
+    }
+
+    #[tokio::test]
+    async fn a_full_directory_refuses_until_something_is_over() {
+        let directory = Embedded::new(10);
+        for n in 0..MAX_REVOCATIONS {
+            assert_eq!(directory.revoke(&one(n, 2_000), NOW).await, Ok(Recorded::InForce));
+        }
+        let more = one(MAX_REVOCATIONS, 2_000);
+        assert_eq!(directory.revoke(&more, NOW).await, Ok(Recorded::Full));
+        assert_eq!(directory.in_force().await, Ok(MAX_REVOCATIONS));
+        assert_eq!(directory.revoke(&more, UnixSeconds(2_000)).await, Ok(Recorded::InForce), "the old are over");
+        assert_eq!(directory.in_force().await, Ok(1));
+        assert_eq!(directory.keep().await, Ok(Kept::InMemory));
+    }
+
+    #[tokio::test]
+    async fn what_could_not_be_written_is_written_when_it_can_be_and_the_file_is_tidied() {
+        let folder = scratch("tidied");
+        let path = folder.join("revoked.jsonl");
+        let directory = Embedded::with_store(10, &path, NOW).unwrap();
+        for n in 0..1_500 {
+            assert_eq!(directory.revoke(&one(n, 1_100), NOW).await, Ok(Recorded::InForce));
+        }
+        assert_eq!(directory.keep().await, Ok(Kept::OnDisk));
+        directory.forget(UnixSeconds(1_100)).await.unwrap();
+        // Mostly over, and a directory stands where the new file would: what is new is written all the same.
+        std::fs::create_dir(folder.join("revoked.jsonl.new")).unwrap();
+        assert_eq!(directory.revoke(&one(7_000, 5_000), NOW).await, Ok(Recorded::InForce));
+        assert_eq!(directory.keep().await, Ok(Kept::OnDisk));
+        assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 1_501);
+        // More than is appended one by one waits for the whole file to be written.
+        for n in 0..MAX_PENDING + 2 {
+            assert_eq!(directory.revoke(&one(n, 5_000), NOW).await, Ok(Recorded::InForce));
+        }
+        assert!(matches!(directory.keep().await, Ok(Kept::NotYet(_))));
+        std::fs::remove_dir(folder.join("revoked.jsonl.new")).unwrap();
+        assert_eq!(directory.keep().await, Ok(Kept::OnDisk));
+        drop(directory);
+        let again = Embedded::with_store(10, &path, NOW).unwrap();
+        assert_eq!(again.in_force().await, Ok(MAX_PENDING + 2), "t7000 is one of them");
+        drop(again);
+        assert!(Embedded::with_store(10, &path, UnixSeconds(5_000)).unwrap().revocations().await.unwrap().is_empty());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "", "what is over is not kept");
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+}

@@ -83,8 +83,11 @@ pub trait Directory: Send + Sync + 'static {
     /// What was begun goes on.
     fn keep(&self) -> Answer<'_, Kept>;
 
-    /// Forgets revocations that could no longer matter; answers how many are in force.
-    fn forget(&self, now: UnixSeconds) -> Answer<'_, usize>;
+    /// Forgets revocations that could no longer matter.
+    fn forget(&self, now: UnixSeconds) -> Answer<'_, ()>;
+
+    /// How many revocations are in force.
+    fn in_force(&self) -> Answer<'_, usize>;
 
     /// Every revocation in force: everybody's, then players', then tickets', in order of their names.
     fn revocations(&self) -> Answer<'_, Vec<Revocation>>;
