@@ -9,6 +9,7 @@
 //! - no error, `Debug` or `Display` of this room shows a token or a secret.
 
 mod algorithm;
+mod answer;
 mod claims;
 mod fault;
 mod generate;
@@ -17,6 +18,7 @@ mod key;
 mod mint;
 mod pem;
 mod policy;
+mod published;
 mod ring;
 mod strict_json;
 mod used;
@@ -35,9 +37,10 @@ pub use generate::{GenerateFault, GeneratedKey, generate_key};
 pub use key::{Key, KeyFault, KeyHint, KeyId};
 pub use mint::{Claims, MintFault, Signer};
 pub use policy::{PolicyFault, TicketPolicy};
+pub use published::PublishedKeys;
 pub use ring::KeyRing;
 pub use used::{Burn, UsedTickets};
-pub use verify::Verifier;
+pub use verify::{Verifier, claimed_kid};
 
 use crate::ids::BadId;
 
