@@ -47,7 +47,6 @@ struct Inner {
     carriers: Carriers,
     first_message: bool,
     cookie: Option<String>,
-    single_use: bool,
     elsewhere: Elsewhere,
 }
 
@@ -146,7 +145,6 @@ impl Admission {
             },
             first_message: takes(Carrier::FirstMessage),
             cookie: tickets.cookie.clone(),
-            single_use: tickets.single_use,
             elsewhere,
         }))
     }
@@ -298,8 +296,8 @@ impl Admission {
     async fn ask_issuers(&self, ticket: &str) -> Asked {
         let kid = ticket::claimed_kid(ticket);
         let mut asking = JoinSet::new();
-        for ring in self.0.elsewhere.published.iter().cloned() {
-            let kid = kid.clone();
+        for ring in &self.0.elsewhere.published {
+            let (ring, kid) = (ring.clone(), kid.clone());
             asking.spawn(async move { ring.ask(kid.as_deref()).await });
         }
         let mut best = Asked::Unknown;
@@ -322,7 +320,7 @@ impl Admission {
         let arrival = arrival_of(&verified)?;
         let target = Target::of(request.wish.clone()).or_else(|| bound_target(&verified));
         let lobby = target.map(|target| hub.reserve(&arrival, &target)).transpose()?;
-        if self.0.single_use
+        if verified.single_use
             && let Some(jti) = &verified.facts.jti
         {
             self.burn(jti, verified.burned_until, &arrival, lobby).await?;

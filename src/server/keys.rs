@@ -2,21 +2,24 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
 
 use super::ServeError;
-use crate::config::Config;
+use super::key_files::read_ring;
+use crate::config::{Config, IssuerSettings, OWN_NAME, Profile};
 use crate::ticket::{
-    Algorithm, Claims, KeyFault, KeyHint, KeyRing, MintFault, Signer, Ticket, TicketId, TicketPolicy, UnixSeconds,
-    Verifier, generate_key,
+    Algorithm, Claims, Issuer, KeyFault, KeyHint, KeyRing, MintFault, Signer, Ticket, TicketId, TicketPolicy,
+    TokenKind, UnixSeconds, Verifier, generate_key,
 };
 
 /// Where keys come from.
 pub struct Keys {
-    files: Vec<PathBuf>,
+    /// muster's own first, where it has keys.
+    sources: Vec<Source>,
     policy: TicketPolicy,
     /// With `--dev` and no key files: muster's own.
     own: Option<Signer>,
@@ -26,9 +29,18 @@ pub struct Keys {
 /// The keys in force, by where they came from.
 #[derive(Default)]
 struct Held {
-    read: KeyRing,
+    /// Of each source, in order.
+    read: Vec<KeyRing>,
     /// By the name of the issuer who publishes them.
     published: BTreeMap<String, KeyRing>,
+}
+
+/// An issuer, and where its keys are.
+struct Source {
+    name: Arc<str>,
+    paths: Vec<PathBuf>,
+    algorithms: Option<Vec<Algorithm>>,
+    policy: TicketPolicy,
 }
 
 impl Keys {
@@ -36,15 +48,24 @@ impl Keys {
     pub fn new(config: &Config) -> Result<Self, ServeError> {
         let tickets = &config.tickets;
         let policy = TicketPolicy {
-            issuer: tickets.issuer.clone(),
-            audience: tickets.audience.clone(),
+            issuer: Some(tickets.issuer.clone()),
+            audience: Some(tickets.audience.clone()),
+            single_use: tickets.single_use,
             leeway: tickets.leeway,
             max_lifetime: tickets.max_lifetime,
             max_bytes: config.limits.ticket_bytes,
             ..TicketPolicy::default()
         };
         let own = if config.dev() && tickets.keys.is_empty() { Some(own_key()?) } else { None };
-        Ok(Self { files: tickets.keys.clone(), policy, own, held: Mutex::default() })
+        let muster =
+            Source { name: OWN_NAME.into(), paths: tickets.keys.clone(), algorithms: None, policy: policy.clone() };
+        let others = config.issuers.iter().map(|issuer| Source {
+            name: issuer.name.as_str().into(),
+            paths: issuer.keys.clone(),
+            algorithms: issuer.algorithms.clone(),
+            policy: policy_of(issuer, config),
+        });
+        Ok(Self { sources: std::iter::once(muster).chain(others).collect(), policy, own, held: Mutex::default() })
     }
 
     /// Reads every file, and hands what judges tickets by them, and by what issuers have published, to `install`.
@@ -78,29 +99,28 @@ impl Keys {
         Ok(install(verifier))
     }
 
-    fn compose(&self, read: &KeyRing, published: &BTreeMap<String, KeyRing>) -> Result<Verifier, ServeError> {
-        let mut ring = read.clone();
-        for (issuer, keys) in published {
-            let bad = |fault: KeyFault| ServeError::Keys(format!("the issuer {issuer}: {fault}"));
-            ring = ring.joined(keys).map_err(bad)?;
-        }
-        Ok(Verifier::new(ring, self.policy.clone()))
+    fn compose(&self, read: &[KeyRing], published: &BTreeMap<String, KeyRing>) -> Result<Verifier, ServeError> {
+        let issuers = self.sources.iter().zip(read).map(|(source, read)| {
+            let Source { name, policy, .. } = source;
+            let bad = |fault: KeyFault| ServeError::Keys(format!("the issuer {name}: {fault}"));
+            let ring = match published.get(&**name) {
+                Some(keys) => read.joined(keys).map_err(bad)?,
+                None => read.clone(),
+            };
+            Ok(Issuer { name: Arc::clone(name), ring, policy: policy.clone() })
+        });
+        Ok(Verifier::of(issuers.collect::<Result<Vec<_>, ServeError>>()?))
     }
 
-    fn read(&self) -> Result<KeyRing, ServeError> {
-        let mut ring = match &self.own {
-            Some(signer) => signer.ring().map_err(|fault| ServeError::Keys(fault.to_string()))?,
-            None => KeyRing::default(),
-        };
-        for file in &self.files {
-            let bad = |why: &dyn std::fmt::Display| {
-                ServeError::Keys(format!("{}: {why}; mend or remove it in tickets.keys", file.display()))
-            };
-            let text = std::fs::read_to_string(file).map_err(|error| bad(&error))?;
-            let read = KeyRing::from_text(&text, &KeyHint::default()).map_err(|fault| bad(&fault))?;
-            ring = ring.joined(&read).map_err(|fault| bad(&fault))?;
-        }
-        Ok(ring)
+    /// The keys of each source's files.
+    fn read(&self) -> Result<Vec<KeyRing>, ServeError> {
+        let rings = self.sources.iter().map(|source| match &self.own {
+            Some(signer) if &*source.name == OWN_NAME => {
+                signer.ring().map_err(|fault| ServeError::Keys(fault.to_string()))
+            }
+            _ => read_ring(&source.paths, source.algorithms.as_deref()),
+        });
+        rings.collect()
     }
 
     /// How long a ticket of [`Self::mint`] is good.
@@ -114,8 +134,8 @@ impl Keys {
         let mut random = [0; 16];
         getrandom::fill(&mut random).ok()?;
         let claims = Claims {
-            issuer: self.policy.issuer.clone(),
-            audience: self.policy.audience.clone(),
+            issuer: self.policy.issuer.clone().unwrap_or_default(),
+            audience: self.policy.audience.clone().unwrap_or_default(),
             player: player.to_owned(),
             ticket_id: TicketId::from_random(u128::from_ne_bytes(random)),
             issued_at: now,
@@ -123,6 +143,45 @@ impl Keys {
             more,
         };
         Some(signer.mint(&claims))
+    }
+}
+
+/// What an issuer's tokens must say: what its profile says, and over that what its table says.
+fn policy_of(issuer: &IssuerSettings, config: &Config) -> TicketPolicy {
+    let base = TicketPolicy::of(match issuer.profile {
+        Profile::Muster => TokenKind::Ticket,
+        Profile::SimpleJwt => TokenKind::SimpleJwtAccess,
+        Profile::FastApi => TokenKind::Plain,
+        Profile::Oidc => TokenKind::OidcAccess,
+    });
+    let mut claims = base.claims.clone();
+    if let Some(player) = &issuer.player {
+        claims.player = player.as_str().into();
+    }
+    let set = [
+        (&mut claims.name, &issuer.player_name),
+        (&mut claims.role, &issuer.role),
+        (&mut claims.game, &issuer.game),
+        (&mut claims.lobby, &issuer.lobby),
+        (&mut claims.actions, &issuer.actions),
+    ];
+    for (place, said) in set {
+        if let Some(said) = said {
+            *place = Some(said.as_str().into());
+        }
+    }
+    TicketPolicy {
+        issuer: issuer.issuer.clone().or(base.issuer.clone()),
+        audience: issuer.audience.clone().or(base.audience.clone()),
+        typ: issuer.typ.clone().unwrap_or(base.typ.clone()),
+        require_typ: issuer.typ.is_some(),
+        claims,
+        player_prefix: issuer.player_prefix.clone(),
+        single_use: issuer.single_use(),
+        leeway: config.tickets.leeway,
+        max_lifetime: issuer.max_lifetime(),
+        max_bytes: config.limits.ticket_bytes,
+        ..base
     }
 }
 
