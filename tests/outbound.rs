@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use common::*;
 use muster::client::{Client, ConnectError, Connector, Event, Transport as Over, TransportChoice};
 use muster::config::{IssuerSettings, Profile, Settings};
+use muster::fetch::{Bounds, FetchFault, Fetcher, Url};
 use muster::metrics::{Asking, Refresh};
 use muster::outbox::Transport;
 use muster::ticket::{Algorithm, KeyHint, Signer, generate_key};
@@ -523,4 +524,40 @@ async fn no_more_questions_are_under_way_than_are_allowed() {
     for player in waiting {
         assert_eq!(player.await.unwrap(), Err(1013));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_tls_only_authorities_that_are_believed_are_asked() {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(["localhost".into()]).unwrap().self_signed(&key).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let private = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let tls = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], private)
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(tls));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url: Url = format!("https://localhost:{}/", listener.local_addr().unwrap().port()).parse().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+            let mut head = [0; 1_024];
+            if stream.read(&mut head).await.is_ok() {
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nmine").await;
+                let _ = stream.shutdown().await;
+            }
+        }
+    });
+    let bounds = Bounds { timeout: SOON, body: 16 };
+    let strict = Fetcher::new(None).unwrap();
+    let refused = strict.get(&url, Default::default(), bounds).await.unwrap_err();
+    assert!(matches!(refused, FetchFault::Unreachable(_)), "{refused}");
+    let trusting = Fetcher::new(Some(certificate.pem().as_bytes())).unwrap();
+    let answer = trusting.get(&url, Default::default(), bounds).await.unwrap();
+    assert_eq!((answer.status.as_u16(), &*answer.body), (200, &b"mine"[..]));
+    let short = Bounds { body: 3, ..bounds };
+    assert_eq!(trusting.get(&url, Default::default(), short).await.unwrap_err(), FetchFault::TooLarge(3));
 }

@@ -17,7 +17,7 @@ mod validate;
 pub use error::{ConfigError, ListenError};
 pub use forward::{ForwardSettings, Outbound};
 pub(crate) use issuers::is_fetchable;
-pub use issuers::{IssuerSettings, OWN_NAME, PageCarrier, Profile};
+pub use issuers::{IssuerSettings, OWN_NAME, Profile};
 pub use knobs::{KNOBS, Knob};
 pub use load::{CONFIG_VARIABLE, Override, Sources, load};
 pub(crate) use origin::is_loopback_authority;
