@@ -21,6 +21,7 @@ mod files;
 mod key_files;
 mod keys;
 mod listen;
+mod outbound;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -86,6 +87,9 @@ pub enum ServeError {
     /// The operator's list or the store of revocations is broken.
     #[error(transparent)]
     Revocations(#[from] StoreFault),
+    /// What is to be asked elsewhere cannot be.
+    #[error("{0}")]
+    Outbound(String),
     /// The games cannot run at the rate that is configured.
     #[error("sessions.tick_rate: {0}")]
     Game(BadGame),
@@ -122,9 +126,11 @@ impl Server {
             Some(store) => Embedded::with_store(MAX_USED_TICKETS, store, clock.unix())?,
             None => Embedded::new(MAX_USED_TICKETS),
         });
-        let verifier = keys.verifier()?;
+        let verifier = keys.load(|verifier| verifier)?;
+        let elsewhere = outbound::elsewhere(&config, clock, &metrics)?;
+        let origins = config.origin_policy();
         let admission =
-            Admission::new(hub.clone(), verifier, directory, &config.ticket_settings(), config.origin_policy());
+            Admission::asking(hub.clone(), verifier, directory, &config.ticket_settings(), origins, elsewhere);
         let desk = Arc::new(Desk::new(&config, Arc::clone(&keys), admission.clone()));
         admission.replace_listed(&desk.read_list()?);
         admission.tidy_revocations().await;
@@ -133,6 +139,7 @@ impl Server {
         let (closing, stop, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
         tasks.spawn(hub.clone().run(stop.clone()));
         tasks.spawn(admission.clone().run_renewals(stop.clone()));
+        outbound::follow_issuers(&admission, &keys, &stop, &tasks);
         let backend =
             Arc::new(NodeBackend { hub: hub.clone(), certificates: certificates.clone(), keys: Arc::clone(&keys) });
         let http = Http::new(&config, backend, Arc::clone(&metrics), WebSockets::new(admission.clone()));

@@ -425,6 +425,9 @@ fn check(actors: &mut [Actor], index: usize, heard: &[ServerMessage], before: Op
                 assert!(list.iter().all(|entry| !truth.private.contains(&entry.id)), "a private lobby is listed");
             }
             ServerMessage::Reply(_) | ServerMessage::Pong { .. } | ServerMessage::Welcome(_) => {}
+            ServerMessage::TicketWanted { .. } | ServerMessage::Renewed(_) => {
+                panic!("{id} has no end and heard {message:?}")
+            }
             ServerMessage::Goodbye(goodbye) => {
                 assert_eq!((goodbye.code, here), (Code::Kicked.number(), None), "{id} was told {goodbye:?}");
             }

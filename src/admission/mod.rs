@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::RwLock;
+use tokio::task::JoinSet;
 
 pub use gate::Pending;
 pub use revoke::{RevocationSource, RevokeFault, RevokeOutcome};
@@ -26,11 +27,13 @@ use self::gate::Gate;
 use self::revoke::Listed;
 use crate::config::{Carrier, OriginPolicy, TicketSettings};
 use crate::directory::{Burned, Directory, Unavailable};
+use crate::forward::{Asker, Forward, ForwardFault};
 use crate::hub::{Arrival, Hub, JoinFault, Place, Target, encode_goodbye};
+use crate::jwks::{Asked, PublishedRing};
 use crate::limits::Limits;
 use crate::lobby::Role;
 use crate::metrics::Resume;
-use crate::request::{BadRequest, Carriers, Credentials, OpenRequest, RawTicket};
+use crate::request::{BadRequest, Carriers, Credentials, OpenRequest, PassedNames, RawTicket};
 use crate::text::{DisplayName, TextFault};
 use crate::ticket::{self, LobbyBinding, TicketFault, Verified, Verifier};
 use crate::wire::{ClientFrame, ClientMessage, Code, Goodbye, ServerMessage, decode_client, encode_server};
@@ -49,6 +52,18 @@ struct Inner {
     carriers: Carriers,
     first_message: bool,
     cookie: Option<String>,
+    elsewhere: Elsewhere,
+}
+
+/// Whom admission may ask beyond this node. The default asks nobody.
+#[derive(Clone, Default)]
+pub struct Elsewhere {
+    /// The issuers whose keys are fetched.
+    pub published: Vec<PublishedRing>,
+    /// The backend that knows players without a ticket.
+    pub forward: Option<Forward>,
+    /// What is passed on to it.
+    pub passed: PassedNames,
 }
 
 /// Why a peer is not let in, as it is told.
@@ -107,16 +122,32 @@ enum Fault {
     NobodyWaits,
     #[error("no ticket")]
     NoTicket,
+    #[error("{0}")]
+    Forward(#[from] ForwardFault),
+    #[error("the issuer of the ticket cannot be asked for its keys")]
+    KeysUnavailable,
 }
 
 impl Admission {
-    /// Decides with these keys and settings, over this hub.
+    /// Decides with these keys and settings, over this hub, and asks nobody else.
     pub fn new(
         hub: Hub,
         verifier: Verifier,
         directory: Arc<dyn Directory>,
         tickets: &TicketSettings,
         origins: OriginPolicy,
+    ) -> Self {
+        Self::asking(hub, verifier, directory, tickets, origins, Elsewhere::default())
+    }
+
+    /// As [`Self::new`], and asks elsewhere what is not known here.
+    pub fn asking(
+        hub: Hub,
+        verifier: Verifier,
+        directory: Arc<dyn Directory>,
+        tickets: &TicketSettings,
+        origins: OriginPolicy,
+        elsewhere: Elsewhere,
     ) -> Self {
         let takes = |carrier| tickets.carriers.contains(&carrier);
         Self(Arc::new(Inner {
@@ -135,6 +166,7 @@ impl Admission {
             },
             first_message: takes(Carrier::FirstMessage),
             cookie: tickets.cookie.clone(),
+            elsewhere,
         }))
     }
 
@@ -187,6 +219,18 @@ impl Admission {
     /// The cookie that may carry a ticket, for a page that is listed.
     pub fn ticket_cookie(&self, origin: Option<&str>) -> Option<&str> {
         origin.filter(|origin| self.0.origins.may_read(origin)).and(self.0.cookie.as_deref())
+    }
+
+    /// The cookies and headers to pass on to the backend, for a listed page or a peer that is no page. A browser always
+    /// says its page, so whoever does not has put its cookies there itself.
+    pub fn passed_names(&self, origin: Option<&str>) -> Option<&PassedNames> {
+        let trusted = origin.is_none_or(|origin| self.0.origins.may_read(origin));
+        (trusted && self.0.elsewhere.forward.is_some()).then_some(&self.0.elsewhere.passed)
+    }
+
+    /// The issuers whose keys are fetched.
+    pub fn published(&self) -> &[PublishedRing] {
+        &self.0.elsewhere.published
     }
 
     /// Notes that a request was refused for what it says, before any credentials were looked at.
@@ -247,35 +291,78 @@ impl Admission {
                 hub.metrics().resumes.of(Resume::Refused).inc();
                 Fault::NobodyWaits
             }),
+            Some(Credentials::PassedOn(shown)) => {
+                let forward = self.0.elsewhere.forward.as_ref().ok_or(Fault::NoTicket)?;
+                let asker = Asker { address: request.peer.ip(), origin: request.origin.as_deref() };
+                let verified = forward.ask(shown, asker).await?;
+                self.place(request, verified).await
+            }
             Some(Credentials::Ticket(ticket)) => {
                 let verified = self.verify(&ticket.0).await?;
-                let arrival = arrival_of(&verified)?;
-                let target = Target::of(request.wish.clone()).or_else(|| bound_target(&verified));
-                let lobby = target.map(|target| hub.reserve(&arrival, &target)).transpose()?;
-                if let Err(fault) = self.burn(&verified).await {
-                    // Somebody was first: the place is given back.
-                    lobby.into_iter().for_each(|lobby| hub.cancel(&arrival.player, lobby));
-                    return Err(fault);
-                }
-                let place = hub.arrive(arrival, lobby);
-                match self.is_revoked(&verified.player, &verified.facts).await {
-                    Ok(false) => Ok(place),
-                    outcome => {
-                        place.give_up();
-                        Err(outcome.map_or_else(Fault::from, |_| Fault::Revoked))
-                    }
-                }
+                self.place(request, verified).await
             }
         }
     }
 
-    /// Whether this is a ticket, good now, and not revoked.
+    /// Verifies a ticket; one whose key is not known waits, within bounds, for its issuer to be asked.
     async fn verify(&self, ticket: &str) -> Result<Verified, Fault> {
-        let verified = self.verifier().verify(ticket, self.0.hub.clock().unix())?;
-        if self.is_revoked(&verified.player, &verified.facts).await? {
-            return Err(Fault::Revoked);
+        let verify = || Arc::clone(&self.0.verifier.read()).verify(ticket, self.0.hub.clock().unix());
+        match verify() {
+            Err(TicketFault::UnknownKey) if !self.0.elsewhere.published.is_empty() => {}
+            outcome => return Ok(outcome?),
         }
-        Ok(verified)
+        match self.ask_issuers(ticket).await {
+            Asked::Known => Ok(verify()?),
+            Asked::Unknown => Err(TicketFault::UnknownKey.into()),
+            Asked::Unavailable => Err(Fault::KeysUnavailable),
+        }
+    }
+
+    /// Asks the issuers whose keys are fetched for the key of a ticket. The best of what they say counts.
+    async fn ask_issuers(&self, ticket: &str) -> Asked {
+        let kid = ticket::claimed_kid(ticket);
+        let mut asking = JoinSet::new();
+        for ring in &self.0.elsewhere.published {
+            let (ring, kid) = (ring.clone(), kid.clone());
+            asking.spawn(async move { ring.ask(kid.as_deref()).await });
+        }
+        let mut best = Asked::Unknown;
+        while let Some(asked) = asking.join_next().await {
+            match asked {
+                Ok(Asked::Known) => return Asked::Known,
+                Ok(Asked::Unavailable) => best = Asked::Unavailable,
+                Ok(Asked::Unknown) | Err(_) => {}
+            }
+        }
+        best
+    }
+
+    /// Gives a place to a player who is known: not revoked, a place held, the ticket burned, present.
+    async fn place(&self, request: &OpenRequest, verified: Verified) -> Result<Place, Fault> {
+        let Inner { hub, .. } = &*self.0;
+        self.refuse_revoked(&verified).await?;
+        let arrival = arrival_of(&verified)?;
+        let target = Target::of(request.wish.clone()).or_else(|| bound_target(&verified));
+        let lobby = target.map(|target| hub.reserve(&arrival, &target)).transpose()?;
+        if matches!(request.credentials, Some(Credentials::Ticket(_)))
+            && let Err(fault) = self.burn(&verified).await
+        {
+            // Somebody was first: the place is given back.
+            lobby.into_iter().for_each(|lobby| hub.cancel(&arrival.player, lobby));
+            return Err(fault);
+        }
+        let place = hub.arrive(arrival, lobby);
+        match self.refuse_revoked(&verified).await {
+            Ok(()) => Ok(place),
+            Err(fault) => {
+                place.give_up();
+                Err(fault)
+            }
+        }
+    }
+
+    async fn refuse_revoked(&self, verified: &Verified) -> Result<(), Fault> {
+        if self.is_revoked(&verified.player, &verified.facts).await? { Err(Fault::Revoked) } else { Ok(()) }
     }
 
     /// Uses the ticket up, where it is good for one use.
@@ -313,6 +400,10 @@ impl Fault {
             Self::Place(fault) => return Refused { reason: fault.slug(), ..fault.code().into() },
             Self::OtherPlayer => Code::Forbidden,
             Self::Used => Code::TicketUsed,
+            Self::Forward(ForwardFault::Unknown | ForwardFault::Malformed) => Code::BadTicket,
+            Self::Forward(ForwardFault::Forbidden) => Code::Forbidden,
+            Self::Forward(fault) => return Refused { retry_after: fault.retry_after(), ..Code::Overloaded.into() },
+            Self::KeysUnavailable => Code::Overloaded,
             Self::Directory(_) => Code::Overloaded,
         };
         code.into()

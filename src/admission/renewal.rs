@@ -54,6 +54,7 @@ impl Admission {
             return Err(Fault::Draining);
         }
         let verified = self.verify(renewal.ticket.reveal()).await?;
+        self.refuse_revoked(&verified).await?;
         if verified.player != renewal.player {
             return Err(Fault::OtherPlayer);
         }

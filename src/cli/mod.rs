@@ -105,9 +105,11 @@ impl From<ServeError> for Failure {
         match error {
             ServeError::Listen(error) => error.into(),
             ServeError::Certificate(error) => error.into(),
-            ServeError::Keys(_) | ServeError::Game(_) | ServeError::Admin(_) | ServeError::Revocations(_) => {
-                Self::Config(error.to_string())
-            }
+            ServeError::Keys(_)
+            | ServeError::Outbound(_)
+            | ServeError::Game(_)
+            | ServeError::Admin(_)
+            | ServeError::Revocations(_) => Self::Config(error.to_string()),
             ServeError::Random(_) | ServeError::WebTransport(_) => Self::failed(error),
         }
     }

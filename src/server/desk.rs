@@ -13,7 +13,7 @@ use crate::admission::Admission;
 use crate::config::Config;
 use crate::directory::{Revocation, StoreFault, read_list_file};
 use crate::metrics::RevocationFault;
-use crate::ticket::{Algorithm, Key, KeyId, UnixSeconds};
+use crate::ticket::{Algorithm, Key, KeyId, UnixSeconds, Verifier};
 
 /// Reads again what an operator may change, and signs for the admin API.
 pub struct Desk {
@@ -54,11 +54,14 @@ impl Desk {
     /// # Errors
     /// What is wrong; it was logged, and the keys stay as they were.
     pub fn reload_keys(&self) -> Result<Vec<(KeyId, Algorithm)>, ServeError> {
-        let verifier =
-            self.keys.verifier().inspect_err(|fault| tracing::error!(%fault, "the keys stay as they were"))?;
         let facts = |key: &Key| (key.id().clone(), key.algorithm());
-        let in_force: Vec<_> = verifier.issuers().iter().flat_map(|issuer| issuer.ring.keys()).map(facts).collect();
-        self.admission.replace_verifier(verifier);
+        let install = |verifier: Verifier| {
+            let in_force: Vec<_> = verifier.issuers().iter().flat_map(|issuer| issuer.ring.keys()).map(facts).collect();
+            self.admission.replace_verifier(verifier);
+            in_force
+        };
+        let in_force =
+            self.keys.load(install).inspect_err(|fault| tracing::error!(%fault, "the keys stay as they were"))?;
         tracing::info!(keys = in_force.len(), "the keys were read again");
         Ok(in_force)
     }

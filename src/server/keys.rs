@@ -1,11 +1,11 @@
 //! The keys that tickets are judged by, and in development the one that signs them.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::RwLock;
-
+use parking_lot::{Mutex, RwLock};
 use serde_json::{Map, Value};
 
 use super::ServeError;
@@ -13,8 +13,8 @@ use super::key_files::read_ring;
 use crate::admin::{MintRefusal, Minted};
 use crate::config::{Config, IssuerSettings, OWN_NAME, Profile};
 use crate::ticket::{
-    Algorithm, Claims, Issuer, KeyHint, KeyRing, MintFault, Signer, Ticket, TicketId, TicketPolicy, TokenKind,
-    UnixSeconds, Verifier, generate_key,
+    Algorithm, Claims, Issuer, KeyFault, KeyHint, KeyRing, MintFault, Signer, Ticket, TicketId, TicketPolicy,
+    TokenKind, UnixSeconds, Verifier, generate_key,
 };
 
 /// Where keys come from.
@@ -27,6 +27,16 @@ pub struct Keys {
     /// The private key of the admin API, where one is named.
     signing_file: Option<PathBuf>,
     signing: RwLock<Option<Arc<Signer>>>,
+    held: Mutex<Held>,
+}
+
+/// The keys in force, by where they came from.
+#[derive(Default)]
+struct Held {
+    /// Of each source, in order.
+    read: Vec<KeyRing>,
+    /// By the name of the issuer who publishes them.
+    published: BTreeMap<String, KeyRing>,
 }
 
 /// An issuer, and where its keys are.
@@ -62,33 +72,71 @@ impl Keys {
             policy: policy_of(issuer, config),
         });
         let sources = std::iter::once(muster).chain(others).collect();
-        Ok(Self { sources, policy, own, signing_file, signing: RwLock::default() })
+        Ok(Self { sources, policy, own, signing_file, signing: RwLock::default(), held: Mutex::default() })
     }
 
-    /// Reads every file and makes what judges tickets by them.
+    /// Reads every file, and hands what judges tickets by them, and by what issuers have published, to `install`.
     ///
     /// # Errors
-    /// [`ServeError::Keys`] names the file and what is wrong with it. One bad file refuses all.
-    pub fn verifier(&self) -> Result<Verifier, ServeError> {
+    /// [`ServeError::Keys`] names the file and what is wrong with it. One bad file refuses all; the keys stay as they were.
+    pub fn load<T>(&self, install: impl FnOnce(Verifier) -> T) -> Result<T, ServeError> {
         let signing = match &self.signing_file {
-            Some(file) => Some((file, read_signer(file)?)),
+            Some(file) => Some((file.as_path(), read_signer(file)?)),
             None => None,
         };
-        let issuers = self.sources.iter().map(|source| {
-            let mut ring = read_ring(&source.paths, source.algorithms.as_deref())?;
-            if &*source.name == OWN_NAME {
-                if let Some(own) = &self.own {
-                    ring = own.ring().map_err(|fault| ServeError::Keys(fault.to_string()))?;
-                }
-                if let Some((file, signer)) = &signing {
-                    ring = with_signer(ring, file, signer)?;
-                }
-            }
-            Ok(Issuer { name: Arc::clone(&source.name), ring, policy: source.policy.clone() })
-        });
-        let verifier = Verifier::of(issuers.collect::<Result<Vec<_>, ServeError>>()?);
+        let read = self.read(signing.as_ref())?;
+        let mut held = self.held.lock();
+        let verifier = self.compose(&read, &held.published)?;
+        held.read = read;
         *self.signing.write() = signing.map(|(_, signer)| Arc::new(signer));
-        Ok(verifier)
+        Ok(install(verifier))
+    }
+
+    /// Takes an issuer's published keys in place of those it published before, and hands what judges by them to `install`.
+    ///
+    /// # Errors
+    /// What does not fit together with the issuer's other keys; all stay as they were.
+    pub fn publish<T>(
+        &self,
+        issuer: &str,
+        ring: &KeyRing,
+        install: impl FnOnce(Verifier) -> T,
+    ) -> Result<T, ServeError> {
+        // Held until it is installed: of two changes at a time neither undoes the other.
+        let mut held = self.held.lock();
+        let mut published = held.published.clone();
+        published.insert(issuer.to_owned(), ring.clone());
+        let verifier = self.compose(&held.read, &published)?;
+        held.published = published;
+        Ok(install(verifier))
+    }
+
+    fn compose(&self, read: &[KeyRing], published: &BTreeMap<String, KeyRing>) -> Result<Verifier, ServeError> {
+        let issuers = self.sources.iter().zip(read).map(|(source, read)| {
+            let Source { name, policy, .. } = source;
+            let bad = |fault: KeyFault| ServeError::Keys(format!("the issuer {name}: {fault}"));
+            let ring = match published.get(&**name) {
+                Some(keys) => read.joined(keys).map_err(bad)?,
+                None => read.clone(),
+            };
+            Ok(Issuer { name: Arc::clone(name), ring, policy: policy.clone() })
+        });
+        Ok(Verifier::of(issuers.collect::<Result<Vec<_>, ServeError>>()?))
+    }
+
+    /// The keys of each source's files, and of those who sign here.
+    fn read(&self, signing: Option<&(&Path, Signer)>) -> Result<Vec<KeyRing>, ServeError> {
+        let rings = self.sources.iter().map(|source| {
+            let mut ring = read_ring(&source.paths, source.algorithms.as_deref())?;
+            if &*source.name != OWN_NAME {
+                return Ok(ring);
+            }
+            if let Some(own) = &self.own {
+                ring = own.ring().map_err(|fault| ServeError::Keys(fault.to_string()))?;
+            }
+            signing.map_or(Ok(ring.clone()), |(file, signer)| with_signer(&ring, file, signer))
+        });
+        rings.collect()
     }
 
     /// How far the clocks may differ.
@@ -186,10 +234,10 @@ fn policy_of(issuer: &IssuerSettings, config: &Config) -> TicketPolicy {
 }
 
 /// The ring with the public half of the admin API's key. It may stand in it already; another key of its name may not.
-fn with_signer(ring: KeyRing, file: &Path, signer: &Signer) -> Result<KeyRing, ServeError> {
+fn with_signer(ring: &KeyRing, file: &Path, signer: &Signer) -> Result<KeyRing, ServeError> {
     let known = ring.find(Some(signer.key().id().as_str()));
     if known.is_some_and(|known| known.public_jwk() == signer.key().public_jwk()) {
-        return Ok(ring);
+        return Ok(ring.clone());
     }
     signer.ring().and_then(|own| ring.joined(&own)).map_err(|fault| in_signing_key(file, &fault))
 }
