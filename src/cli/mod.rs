@@ -106,7 +106,7 @@ impl From<ServeError> for Failure {
             ServeError::Listen(error) => error.into(),
             ServeError::Certificate(error) => error.into(),
             ServeError::Keys(_) | ServeError::Game(_) => Self::Config(error.to_string()),
-            ServeError::Random(_) | ServeError::WebTransport(_) => Self::failed(error),
+            ServeError::Random(_) | ServeError::WebSocket(_) | ServeError::WebTransport(_) => Self::failed(error),
         }
     }
 }
