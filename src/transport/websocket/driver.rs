@@ -107,7 +107,9 @@ impl Driver {
                 self.handle_letters(now);
                 let more = match self.handle_events(now) {
                     Ok(more) => more,
-                    Err(error) => return tracing::error!(%error, "WebSocket links have ended: the system's poll failed"),
+                    Err(error) => {
+                        return tracing::error!(%error, "WebSocket links have ended: the system's poll failed");
+                    }
                 };
                 self.table.handle_timers(now, self.poll.get_ref());
                 if end.is_some_and(|end| self.table.is_empty() || now >= end) {
