@@ -161,7 +161,7 @@ impl Link {
 
     /// Handles what had been read when the link came into being, and what was written to it.
     pub(super) fn handle_early(&mut self, mut early: Vec<u8>, rooms: &mut Rooms, now: Instant) -> Next {
-        if self.handle_writable(now) == Next::Changed {
+        if self.handle_writable(now) == Next::Changed || matches!(self.stage, Stage::Closing(..)) {
             return Next::Changed;
         }
         let Self { reader, outlet, stage, .. } = self;
@@ -178,11 +178,7 @@ impl Link {
     /// Reads what there is, up to a bound. `ended`: the peer says no more after it.
     pub(super) fn handle_readable(&mut self, rooms: &mut Rooms, ended: bool, now: Instant) -> Next {
         if self.outlet.needs_driver() && self.handle_writable(now) == Next::Changed {
-            // What is to be read is thrown away from now on.
-            return match self.drop_input(rooms) {
-                Next::Rest => Next::Changed,
-                next => next,
-            };
+            return self.go_on_reading(Next::Changed, rooms);
         }
         match self.stage {
             Stage::Judging(_) => return Next::Rest,
@@ -209,7 +205,7 @@ impl Link {
             match self.conclude(read, now) {
                 Next::Rest if drained => return Next::Rest,
                 Next::Rest => {}
-                next => return next,
+                next => return self.go_on_reading(next, rooms),
             }
         }
         Next::Again
@@ -221,7 +217,10 @@ impl Link {
         let behind = std::mem::take(behind);
         let place = match verdict {
             Ok(place) => place,
-            Err(refused) => return self.say_goodbye(refused.code, &refused.goodbye(), now),
+            Err(refused) => {
+                let next = self.say_goodbye(refused.code, &refused.goodbye(), now);
+                return self.go_on_reading(next, rooms);
+            }
         };
         let attached = place.attach(Arc::clone(&self.outlet) as Arc<dyn Outlet>);
         self.pending = None;
@@ -234,7 +233,7 @@ impl Link {
                 Next::Rest => Next::Changed,
                 next => next,
             },
-            next => next,
+            next => self.go_on_reading(next, rooms),
         }
     }
 
@@ -323,6 +322,17 @@ impl Link {
             *kept = Some(attached);
         }
         Next::Changed
+    }
+
+    /// Throws away what a link that is closing has yet to read: readiness is told once.
+    fn go_on_reading(&mut self, next: Next, rooms: &mut Rooms) -> Next {
+        if next != Next::Changed || !matches!(self.stage, Stage::Closing(..)) {
+            return next;
+        }
+        match self.drop_input(rooms) {
+            Next::Rest => next,
+            dropped => dropped,
+        }
     }
 
     fn drop_input(&mut self, rooms: &mut Rooms) -> Next {

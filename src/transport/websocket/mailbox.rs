@@ -95,3 +95,40 @@ impl Drivers {
         mailboxes.get(turn.fetch_add(1, Ordering::Relaxed) % mailboxes.len().max(1))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: LinkKey = LinkKey { index: 3, serial: 9 };
+
+    #[tokio::test]
+    async fn what_is_posted_rings_even_when_nobody_listens_yet() {
+        let mailbox = Mailbox::default();
+        mailbox.post(Letter::Look(KEY));
+        mailbox.rung().await;
+        let mut letters = Vec::new();
+        mailbox.collect(&mut letters);
+        assert!(matches!(letters.as_slice(), [Letter::Look(KEY)]));
+    }
+
+    #[test]
+    fn a_driver_that_has_ended_is_left_nothing() {
+        let mailbox = Mailbox::default();
+        mailbox.post(Letter::Look(KEY));
+        mailbox.close();
+        mailbox.post(Letter::Look(KEY));
+        let mut letters = Vec::new();
+        mailbox.collect(&mut letters);
+        assert!(letters.is_empty());
+    }
+
+    #[test]
+    fn links_go_to_the_drivers_in_turn() {
+        let drivers = Drivers::new(vec![Arc::default(), Arc::default()]);
+        let turns: Vec<_> = (0..4).filter_map(|_| drivers.next().map(Arc::as_ptr)).collect();
+        assert_eq!((turns[0], turns[1]), (turns[2], turns[3]));
+        assert_ne!(turns[0], turns[1]);
+        assert!(Drivers::new(Vec::new()).next().is_none());
+    }
+}

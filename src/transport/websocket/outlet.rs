@@ -231,8 +231,9 @@ impl WebSocketOutlet {
 
     /// Has the driver look at what is to be done. It is told after the socket was full: should it have been so for a moment
     /// only, the driver's own attempt finds out.
-    fn call_driver(&self, _: &mut State) {
-        if !self.attention.swap(true, Ordering::AcqRel)
+    fn call_driver(&self, state: &State) {
+        let known = self.attention.swap(true, Ordering::AcqRel);
+        if (!known || state.phase != Phase::Open)
             && let Some((key, mailbox)) = self.driver()
         {
             mailbox.post(Letter::Look(key));
@@ -305,7 +306,7 @@ impl Outlet for WebSocketOutlet {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 // Nothing of it went out: it may still give way to a newer one.
                 state.waiting().backlog.replace_snapshot(frame.clone());
-                self.call_driver(&mut state);
+                self.call_driver(&state);
                 Offered::Waiting
             }
             Err(_) => {
@@ -343,7 +344,7 @@ impl Outlet for WebSocketOutlet {
         // Never full: the bound is for what a slow peer may pile up, not for the last word.
         let _ = state.waiting().backlog.push_reliable(last.into(), usize::MAX);
         self.write(&mut state);
-        self.call_driver(&mut state);
+        self.call_driver(&state);
     }
 }
 
