@@ -167,7 +167,7 @@ impl Link {
         let Self { reader, outlet, stage, .. } = self;
         let mut read = handle_plain(reader, outlet, stage, &mut early);
         if read.is_ok() && outlet.is_tls() {
-            read = outlet.read_tls(&mut [], &mut rooms.plain, &mut |plain| handle_plain(reader, outlet, stage, plain));
+            read = outlet.read_tls(&[], &mut rooms.plain, &mut |plain| handle_plain(reader, outlet, stage, plain));
         }
         match self.conclude(read, now) {
             Next::Rest => Next::Changed,
