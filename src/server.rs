@@ -75,6 +75,9 @@ pub enum ServeError {
     /// The same for UDP.
     #[error(transparent)]
     WebTransport(#[from] webtransport::BindError),
+    /// WebSocket links cannot be driven.
+    #[error("the system gives no epoll: {0}")]
+    WebSocket(std::io::Error),
     /// A certificate cannot be used.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
@@ -142,7 +145,8 @@ impl Server {
         outbound::follow_issuers(&admission, &keys, &stop, &tasks);
         let backend =
             Arc::new(NodeBackend { hub: hub.clone(), certificates: certificates.clone(), keys: Arc::clone(&keys) });
-        let http = Http::new(&config, backend, Arc::clone(&metrics), WebSockets::new(admission.clone()));
+        let websockets = WebSockets::start(admission.clone(), &stop, &tasks).map_err(ServeError::WebSocket)?;
+        let http = Http::new(&config, backend, Arc::clone(&metrics), websockets);
         let acceptor = listen::Acceptor::new(&config, admission.clone(), http, certificates.as_ref())?;
         tasks.spawn(acceptor.run(listener, stop.clone(), tasks.clone()));
         if let Some(store) = certificates.as_ref().filter(|_| config.transport.webtransport) {

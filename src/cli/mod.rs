@@ -110,7 +110,7 @@ impl From<ServeError> for Failure {
             | ServeError::Game(_)
             | ServeError::Admin(_)
             | ServeError::Revocations(_) => Self::Config(error.to_string()),
-            ServeError::Random(_) | ServeError::WebTransport(_) => Self::failed(error),
+            ServeError::Random(_) | ServeError::WebSocket(_) | ServeError::WebTransport(_) => Self::failed(error),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! One live link as the hub knows it, and the inbound way of its messages.
 //!
-//! The hot path is here: an input goes from the link's task straight into its session's mailbox, past the hub's lock.
+//! The hot path is here: an input goes from whoever reads the link straight into its session's mailbox, past the hub's lock.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,7 +13,7 @@ use super::Hub;
 use crate::ids::{PlayerId, SeatId};
 use crate::limits::{Limits, TokenBucket};
 use crate::metrics::{InputDrop, Metrics};
-use crate::outbox::Outlet;
+use crate::outbox::{Outlet, Transport};
 use crate::ticker::SessionRun;
 use crate::ticket::Ticket;
 use crate::wire::{ClientFrame, ClientMessage, Code, InputBatch, ServerMessage, decode_client, encode_server};
@@ -22,25 +22,28 @@ use crate::wire::{ClientFrame, ClientMessage, Code, InputBatch, ServerMessage, d
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LinkId(pub u64);
 
-/// One live link.
+/// One live link. What an input touches of it comes first and lies together: it is cold whenever its peer sends one.
+#[repr(C, align(64))]
 pub struct Link {
+    inbound: Mutex<Inbound>,
     pub id: LinkId,
     pub player: PlayerId,
     pub outlet: Arc<dyn Outlet>,
-    inbound: Mutex<Inbound>,
     /// Numbered messages the client says it has; spares the hub's lock when that is nothing new.
     received: AtomicU64,
     closing: AtomicBool,
 }
 
+#[repr(C)]
 struct Inbound {
     route: Option<Route>,
+    /// Its clock is the session's: a second stands for a tick, so that an input asks no other clock.
+    inputs: TokenBucket,
+    /// Only while it is over a rate, so that it takes no room otherwise.
+    over: Option<Box<Strain>>,
     /// An input before the first seat is out of order; one after the last is only late.
     was_seated: bool,
     messages: TokenBucket,
-    /// Its clock is the session's: a second stands for a tick, so that an input asks no other clock.
-    inputs: TokenBucket,
-    over: Option<Strain>,
 }
 
 /// A link that is over one of its rates.
@@ -110,11 +113,13 @@ impl Link {
 pub struct Attached {
     hub: Hub,
     link: Arc<Link>,
+    transport: Transport,
 }
 
 impl Attached {
     pub(super) fn new(hub: Hub, link: Arc<Link>) -> Self {
-        Self { hub, link }
+        let transport = link.outlet.transport();
+        Self { hub, link, transport }
     }
 
     /// Takes one whole message, from whichever path of the transport.
@@ -122,9 +127,9 @@ impl Attached {
     /// # Errors
     /// The code to close the link with.
     pub fn handle_message(&self, bytes: &[u8]) -> Result<(), Code> {
-        let transport = self.link.outlet.transport();
-        self.hub.metrics().messages_in.of(transport).inc();
-        self.hub.metrics().bytes_in.of(transport).inc_by(bytes.len() as u64);
+        let metrics = self.hub.metrics();
+        metrics.messages_in.of(self.transport).inc();
+        metrics.bytes_in.of(self.transport).inc_by(bytes.len() as u64);
         match decode_client(bytes) {
             Ok(ClientFrame::Inputs(batch)) => self.handle_inputs(batch),
             Ok(ClientFrame::Message(message)) => {
@@ -238,7 +243,7 @@ impl Hub {
 }
 
 /// Ends a link that has been over its rate for the grace time. A second within the rate clears it.
-fn hold_to_rate(over: &mut Option<Strain>, fits: bool, now: Duration, grace: Duration) -> Result<(), Code> {
+fn hold_to_rate(over: &mut Option<Box<Strain>>, fits: bool, now: Duration, grace: Duration) -> Result<(), Code> {
     match over {
         Some(strain) if fits && now.saturating_sub(strain.last) > Duration::from_secs(1) => *over = None,
         Some(_) if fits => {}
@@ -248,7 +253,7 @@ fn hold_to_rate(over: &mut Option<Strain>, fits: bool, now: Duration, grace: Dur
                 return Err(Code::TooFast);
             }
         }
-        None if !fits => *over = Some(Strain { since: now, last: now }),
+        None if !fits => *over = Some(Box::new(Strain { since: now, last: now })),
         None => {}
     }
     Ok(())

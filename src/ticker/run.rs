@@ -2,6 +2,7 @@
 //!
 //! Owns: the session's mailbox and audience, and the task that ticks. Must not know: lobbies, players, transports.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -141,12 +142,15 @@ impl SessionRun {
         let mut audience: Vec<(u64, Arc<dyn Outlet>)> = Vec::new();
         let mut batch = Batch::default();
         let (mut state, mut applied) = (Vec::new(), Vec::new());
+        // Made once: to be listed anew with those who wait costs as much as a short game's step.
+        let mut stopped = pin!(self.stop.cancelled());
+        let mut sleep = pin!(tokio::time::sleep_until(clock.instant(schedule.next_due())));
         loop {
-            let due = clock.instant(schedule.next_due());
+            sleep.as_mut().reset(clock.instant(schedule.next_due()));
             tokio::select! {
                 biased;
-                () = self.stop.cancelled() => return Outcome::Stopped,
-                () = tokio::time::sleep_until(due) => {}
+                () = stopped.as_mut() => return Outcome::Stopped,
+                () = sleep.as_mut() => {}
             }
             let plan = schedule.advance(clock.now());
             self.metrics.tick_lateness.observe(plan.lateness.as_secs_f64());

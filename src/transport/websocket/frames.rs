@@ -23,18 +23,18 @@ pub enum Event<'a> {
 /// than twice the message bound.
 #[derive(Debug)]
 pub struct FrameReader {
-    max_message: usize,
-    max_fragments: usize,
-    /// The beginning of a frame that has not arrived whole.
+    max_message: u32,
+    max_fragments: u32,
+    /// The beginning of a frame that has not arrived whole, or nothing.
     partial: Vec<u8>,
     /// The fragments of a message so far; `None` when no message is open.
-    fragments: Option<Fragments>,
+    fragments: Option<Box<Fragments>>,
 }
 
 #[derive(Debug, Default)]
 struct Fragments {
     bytes: Vec<u8>,
-    count: usize,
+    count: u32,
 }
 
 #[derive(Clone, Copy)]
@@ -49,7 +49,13 @@ struct Header {
 impl FrameReader {
     /// Refuses messages over `max_message` bytes or `max_fragments` fragments.
     pub fn new(max_message: usize, max_fragments: usize) -> Self {
-        Self { max_message, max_fragments, partial: Vec::new(), fragments: None }
+        let bound = |count| u32::try_from(count).unwrap_or(u32::MAX);
+        Self {
+            max_message: bound(max_message),
+            max_fragments: bound(max_fragments),
+            partial: Vec::new(),
+            fragments: None,
+        }
     }
 
     /// Takes what was read and tells `handle` everything that is whole, in order. The bytes are unmasked in place.
@@ -121,7 +127,7 @@ impl FrameReader {
             BINARY if open => return Err(Code::ProtocolError),
             CONTINUATION | BINARY => {
                 let before = self.fragments.as_ref().map_or(0, |fragments| fragments.bytes.len());
-                if payload_len > (self.max_message - before.min(self.max_message)) as u64 {
+                if payload_len > u64::from(self.max_message).saturating_sub(before as u64) {
                     return Err(Code::FrameTooBig);
                 }
             }

@@ -1,240 +1,379 @@
-//! One live WebSocket: a single task that reads, and that writes only when the socket was full.
+//! One live WebSocket, from its upgrade to its end: a state machine that the driver feeds.
 //!
-//! Owns: the read half, the heartbeat and the closing handshake. Must not know: what a message says.
+//! Owns: what the link is at, the heartbeat and the closing handshake. Must not know: what a message says, when it is
+//! called next. It is kept small, since each of its cache lines is cold whenever its peer says something.
 
-use std::future::poll_fn;
-use std::mem::MaybeUninit;
-use std::pin::{Pin, pin};
+use std::io::{self, Read as _};
+use std::net::TcpStream;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::io::{AsyncRead, ReadBuf};
-use tokio::net::tcp::OwnedReadHalf;
-use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::driver::Rooms;
 use super::frames::{Event, FrameReader};
+use super::mailbox::{Letter, LinkKey, Mailbox};
 use super::outlet::{Phase, WebSocketOutlet};
-use crate::admission::{Admission, goodbye};
-use crate::hub::Attached;
+use crate::admission::{Admission, Pending, Refused, goodbye};
+use crate::hub::{Attached, Place};
 use crate::outbox::Outlet;
 use crate::request::OpenRequest;
+use crate::transport::timers::Alarm;
 use crate::wire::Code;
 
+/// A link on its way to its driver.
+pub(super) struct Arrival {
+    pub(super) link: Link,
+    /// What was read behind the upgrade request.
+    pub(super) early: Vec<u8>,
+}
+
 /// A link whose upgrade is done.
-pub struct WebSocketLink {
-    socket: OwnedReadHalf,
+pub(super) struct Link {
     outlet: Arc<WebSocketOutlet>,
+    stage: Stage,
     reader: FrameReader,
-    /// What was read behind the upgrade request, not yet handled.
-    early: Option<Vec<u8>>,
-    /// Messages that came right behind Hello, for when there is a player to handle them for.
-    behind_hello: Vec<Vec<u8>>,
-    tls: bool,
     heard: Instant,
+    /// When it was last asked whether it is there.
+    probed: Instant,
     heartbeat: Duration,
+    /// The entry of its deadline.
+    pub(super) alarm: Alarm,
+    /// Its place among the links that have shown no ticket, while it is one.
+    pending: Option<Arc<Pending>>,
 }
 
-/// Why a link's reading came to an end.
+/// What a link is at.
+pub(super) enum Stage {
+    /// The first message is to bring the credentials.
+    Asking(Box<Asking>),
+    /// Admission is at it; nothing is read meanwhile. With what came right behind Hello.
+    Judging(Vec<Vec<u8>>),
+    /// Admitted.
+    Live(Attached),
+    /// The last word is said or waits; what the peer still says is thrown away until it closes too, or a deadline: ending
+    /// with unread bytes would reset the connection and lose the goodbye.
+    Closing(Instant, Option<Attached>),
+}
+
+/// A link whose request carried no credentials.
+pub(super) struct Asking {
+    pub(super) admission: Admission,
+    pub(super) request: OpenRequest,
+    hello: Option<OpenRequest>,
+    behind: Vec<Vec<u8>>,
+    behind_bytes: usize,
+    until: Instant,
+}
+
+/// What the driver is to do for a link now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    /// The peer is gone, or the closing handshake is done.
+pub(super) enum Next {
+    /// Nothing until it is ready again.
+    Rest,
+    /// Its deadline may have come nearer.
+    Changed,
+    /// It has more to read, and its deadline may have come nearer.
+    Again,
+    /// It is over.
     Gone,
-    /// This end has to close, with this code.
-    Close(Code),
 }
 
-impl WebSocketLink {
-    /// Puts the halves together. `early` is what was read behind the upgrade request.
-    pub fn new(socket: OwnedReadHalf, early: Vec<u8>, outlet: Arc<WebSocketOutlet>, admission: &Admission) -> Self {
+impl Asking {
+    pub(super) fn new(admission: Admission, request: OpenRequest, now: Instant) -> Self {
+        let until = now + admission.limits().first_message;
+        Self { admission, request, hello: None, behind: Vec::new(), behind_bytes: 0, until }
+    }
+
+    fn handle_message(&mut self, message: &[u8]) -> Result<(), Code> {
+        if self.hello.is_none() {
+            self.hello = Some(self.admission.read_hello(&self.request, message)?);
+            return Ok(());
+        }
+        self.behind_bytes += message.len().max(MIN_MESSAGE);
+        if self.behind_bytes > BEHIND_HELLO {
+            return Err(Code::Malformed);
+        }
+        self.behind.push(message.to_vec());
+        Ok(())
+    }
+}
+
+impl Stage {
+    /// A link that was refused: the goodbye is the outlet's already.
+    pub(super) fn refused(now: Instant) -> Self {
+        Self::Closing(now + CLOSE_WAIT, None)
+    }
+
+    fn handle_message(&mut self, message: &[u8]) -> Result<(), Code> {
+        match self {
+            Self::Live(attached) => attached.handle_message(message),
+            Self::Asking(asking) => asking.handle_message(message),
+            Self::Judging(_) | Self::Closing(..) => Ok(()),
+        }
+    }
+}
+
+impl Link {
+    pub(super) fn new(
+        outlet: Arc<WebSocketOutlet>,
+        stage: Stage,
+        admission: &Admission,
+        pending: Option<Arc<Pending>>,
+        now: Instant,
+    ) -> Self {
         let limits = admission.limits();
         Self {
-            socket,
-            early: Some(early),
-            behind_hello: Vec::new(),
-            tls: outlet.is_tls(),
             outlet,
+            stage,
             reader: FrameReader::new(limits.message_bytes, limits.fragments),
-            heard: Instant::now(),
+            heard: now,
+            probed: now,
             heartbeat: limits.heartbeat,
+            alarm: Alarm::default(),
+            pending,
         }
     }
 
-    /// Waits for the first message, for a request that carried no credentials, and reads it as a Hello.
-    ///
-    /// # Errors
-    /// The code to close with.
-    pub async fn read_hello(&mut self, admission: &Admission, request: &OpenRequest) -> Result<OpenRequest, Code> {
-        let mut deadline = pin!(sleep_until(Instant::now() + admission.limits().first_message));
-        let mut hello = None;
-        let (mut behind, mut behind_bytes) = (Vec::new(), 0);
-        let request = poll_fn(|context| {
-            let read = self.poll_read(context, &mut |message| {
-                if hello.is_none() {
-                    hello = Some(admission.read_hello(request, message)?);
-                    return Ok(());
-                }
-                behind_bytes += message.len().max(MIN_MESSAGE);
-                if behind_bytes > READ_BYTES {
-                    return Err(Code::Malformed);
-                }
-                behind.push(message.to_vec());
-                Ok(())
-            });
-            match (read, hello.take()) {
-                (Poll::Ready(End::Close(code)), _) => Poll::Ready(Err(code)),
-                (Poll::Ready(End::Gone), _) => Poll::Ready(Err(Code::Left)),
-                (Poll::Pending, Some(request)) => Poll::Ready(Ok(request)),
-                (Poll::Pending, None) => deadline.as_mut().poll(context).map(|()| Err(Code::TicketTimeout)),
-            }
-        })
-        .await?;
-        self.behind_hello = behind;
-        Ok(request)
+    /// It has its place in a driver's table.
+    pub(super) fn enter(&mut self, key: LinkKey, mailbox: &Arc<Mailbox>, now: Instant) {
+        self.outlet.enter(key, Arc::clone(mailbox));
+        self.heard = now;
     }
 
-    /// Carries the link until it ends.
-    pub async fn run(mut self, attached: Attached) {
-        let mut probe = pin!(sleep_until(self.heard + self.heartbeat / 3));
-        let mut armed = false;
-        let behind_hello = std::mem::take(&mut self.behind_hello);
-        let mut early = behind_hello.iter().try_for_each(|message| attached.handle_message(message));
-        let end = poll_fn(|context| {
-            if let Err(code) = std::mem::replace(&mut early, Ok(())) {
-                return Poll::Ready(End::Close(code));
-            }
-            if self.outlet.poll_drive(context) != Phase::Open {
-                return Poll::Ready(End::Gone);
-            }
-            let before = self.heard;
-            match self.poll_read(context, &mut |message| attached.handle_message(message)) {
-                // Once polled, the timer wakes this task by itself; while the peer talks it need not be asked.
-                Poll::Pending if armed && self.heard != before && self.heard < probe.deadline() => Poll::Pending,
-                Poll::Pending => {
-                    armed = true;
-                    self.poll_probe(context, probe.as_mut())
-                }
-                ended => ended,
-            }
-        })
-        .await;
-        match end {
-            End::Close(code) => {
-                attached.closing(code);
-                // The place waits from now on, however long the peer takes to read why.
-                drop(attached);
-                self.refuse(code, &goodbye(code, None)).await;
-            }
-            // Closed by the other end of the outlet, or by the peer's Close.
-            End::Gone if self.outlet.phase() != Phase::Open => self.drain().await,
-            End::Gone => {}
+    pub(super) fn is(&self, key: LinkKey) -> bool {
+        self.outlet.key() == Some(key)
+    }
+
+    pub(super) fn socket(&self) -> &TcpStream {
+        self.outlet.socket()
+    }
+
+    /// When it wants to be called at the latest.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match &self.stage {
+            Stage::Asking(asking) => Some(asking.until),
+            Stage::Judging(_) => None,
+            Stage::Live(_) => Some(self.heard.max(self.probed) + self.heartbeat / 3),
+            Stage::Closing(until, _) => Some(*until),
         }
     }
 
-    /// Says goodbye, closes, and waits a bounded time for the peer to have read why.
-    pub async fn refuse(&mut self, code: Code, goodbye: &Bytes) {
-        self.outlet.close(code, goodbye);
-        self.drain().await;
+    /// Handles what had been read when the link came into being, and what was written to it.
+    pub(super) fn handle_early(&mut self, mut early: Vec<u8>, rooms: &mut Rooms, now: Instant) -> Next {
+        if self.handle_writable(now) == Next::Changed || matches!(self.stage, Stage::Closing(..)) {
+            return Next::Changed;
+        }
+        let Self { reader, outlet, stage, .. } = self;
+        let mut read = handle_plain(reader, outlet, stage, &mut early);
+        if read.is_ok() && outlet.is_tls() {
+            read = outlet.read_tls(&[], &mut rooms.plain, &mut |plain| handle_plain(reader, outlet, stage, plain));
+        }
+        match self.conclude(read, now) {
+            Next::Rest => Next::Changed,
+            next => next,
+        }
     }
 
-    /// Writes what is left and reads until the peer closes too, or a deadline: ending with unread bytes would reset the
-    /// connection and lose the goodbye.
-    async fn drain(&mut self) {
-        let mut deadline = pin!(sleep_until(Instant::now() + CLOSE_WAIT));
-        let mut room = [MaybeUninit::uninit(); 512];
-        poll_fn(|context| {
-            if deadline.as_mut().poll(context).is_ready() {
-                return Poll::Ready(());
-            }
-            self.outlet.poll_drive(context);
-            loop {
-                let mut buffer = ReadBuf::uninit(&mut room);
-                match Pin::new(&mut self.socket).poll_read(context, &mut buffer) {
-                    Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
-                    Poll::Ready(_) => return Poll::Ready(()),
-                    Poll::Pending => return Poll::Pending,
-                }
-            }
-        })
-        .await;
-    }
-
-    /// A peer that was quiet for a third of the heartbeat is asked whether it is there; browsers answer by themselves.
-    fn poll_probe(&self, context: &mut Context<'_>, mut probe: Pin<&mut Sleep>) -> Poll<End> {
-        let every = self.heartbeat / 3;
-        while probe.as_mut().poll(context).is_ready() {
-            let now = Instant::now();
-            let quiet = now.saturating_duration_since(self.heard);
-            if quiet >= self.heartbeat {
-                return Poll::Ready(End::Close(Code::HeartbeatLost));
-            }
-            if quiet >= every {
-                self.outlet.ping();
-                probe.as_mut().reset(now + every);
+    /// Reads what there is, up to a bound. `ended`: the peer says no more after it.
+    pub(super) fn handle_readable(&mut self, rooms: &mut Rooms, ended: bool, now: Instant) -> Next {
+        if self.outlet.needs_driver() && self.handle_writable(now) == Next::Changed {
+            return self.go_on_reading(Next::Changed, rooms);
+        }
+        match self.stage {
+            Stage::Judging(_) => return Next::Rest,
+            Stage::Closing(..) => return self.drop_input(rooms),
+            Stage::Live(_) | Stage::Asking(_) => {}
+        }
+        for _ in 0..READS {
+            let count = match self.outlet.socket().read(&mut rooms.raw) {
+                Ok(0) => return Next::Gone,
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Next::Rest,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(_) => return Next::Gone,
+            };
+            self.heard = now;
+            let drained = count < rooms.raw.len() && !ended;
+            let Self { reader, outlet, stage, .. } = self;
+            let bytes = rooms.raw.get_mut(..count).unwrap_or_default();
+            let read = if outlet.is_tls() {
+                outlet.read_tls(bytes, &mut rooms.plain, &mut |plain| handle_plain(reader, outlet, stage, plain))
             } else {
-                probe.as_mut().reset(self.heard + every);
+                handle_plain(reader, outlet, stage, bytes)
+            };
+            match self.conclude(read, now) {
+                Next::Rest if drained => return Next::Rest,
+                Next::Rest => {}
+                next => return self.go_on_reading(next, rooms),
             }
         }
-        Poll::Pending
+        Next::Again
     }
 
-    fn poll_read(&mut self, context: &mut Context<'_>, take: &mut dyn FnMut(&[u8]) -> Result<(), Code>) -> Poll<End> {
-        let mut read = self.handle_early(take);
-        let mut room = [MaybeUninit::uninit(); READ_BYTES];
-        loop {
-            match read {
-                Ok(()) => {}
-                Err(Code::Left) => return Poll::Ready(End::Gone),
-                Err(code) => return Poll::Ready(End::Close(code)),
+    /// Admission has decided.
+    pub(super) fn handle_verdict(&mut self, verdict: Result<Place, Refused>, rooms: &mut Rooms, now: Instant) -> Next {
+        let Stage::Judging(behind) = &mut self.stage else { return Next::Rest };
+        let behind = std::mem::take(behind);
+        let place = match verdict {
+            Ok(place) => place,
+            Err(refused) => {
+                let next = self.say_goodbye(refused.code, &refused.goodbye(), now);
+                return self.go_on_reading(next, rooms);
             }
-            // A read that does not fill the buffer tells tokio that the socket is drained: no second call to find out.
-            let mut buffer = ReadBuf::uninit(&mut room);
-            match Pin::new(&mut self.socket).poll_read(context, &mut buffer) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
-                Poll::Ready(_) => return Poll::Ready(End::Gone),
-            }
-            self.heard = Instant::now();
-            read = self.handle_read(buffer.filled_mut(), take);
+        };
+        let attached = place.attach(Arc::clone(&self.outlet) as Arc<dyn Outlet>);
+        self.pending = None;
+        self.heard = now;
+        let read = behind.iter().try_for_each(|message| attached.handle_message(message));
+        self.stage = Stage::Live(attached);
+        match self.conclude(read, now) {
+            // What came meanwhile is not told again.
+            Next::Rest => match self.handle_readable(rooms, true, now) {
+                Next::Rest => Next::Changed,
+                next => next,
+            },
+            next => self.go_on_reading(next, rooms),
         }
     }
 
-    /// Handles what had been read when the link came into being.
-    fn handle_early(&mut self, take: &mut dyn FnMut(&[u8]) -> Result<(), Code>) -> Result<(), Code> {
-        let Some(mut early) = self.early.take() else { return Ok(()) };
-        self.handle_plain(&mut early, take)?;
-        if self.tls { self.handle_read(&mut [], take) } else { Ok(()) }
-    }
-
-    fn handle_read(&mut self, bytes: &mut [u8], take: &mut dyn FnMut(&[u8]) -> Result<(), Code>) -> Result<(), Code> {
-        if !self.tls {
-            return self.handle_plain(bytes, take);
+    /// The socket may have room again, or the outlet has come to its end.
+    pub(super) fn handle_writable(&mut self, now: Instant) -> Next {
+        if self.outlet.drive() == Phase::Open {
+            return Next::Rest;
         }
-        let outlet = Arc::clone(&self.outlet);
-        outlet.read_tls(bytes, &mut |plain| self.handle_plain(plain, take))
+        self.wait_for_close(now)
     }
 
-    fn handle_plain(&mut self, bytes: &mut [u8], take: &mut dyn FnMut(&[u8]) -> Result<(), Code>) -> Result<(), Code> {
-        let Self { reader, outlet, .. } = self;
-        reader.handle_bytes(bytes, |event| match event {
-            Event::Message(message) => take(message),
-            Event::Ping(payload) => {
-                outlet.pong(payload);
-                Ok(())
+    /// Its time has come, or has moved.
+    pub(super) fn handle_timeout(&mut self, now: Instant) -> Next {
+        match &self.stage {
+            Stage::Asking(asking) if now >= asking.until => self.conclude(Err(Code::TicketTimeout), now),
+            Stage::Closing(until, _) if now >= *until => Next::Gone,
+            Stage::Live(_) => {
+                // A peer that was quiet for a third of the heartbeat is asked whether it is there; browsers answer by
+                // themselves.
+                let quiet = now.saturating_duration_since(self.heard);
+                if quiet >= self.heartbeat {
+                    return self.conclude(Err(Code::HeartbeatLost), now);
+                }
+                if self.deadline().is_some_and(|due| now >= due) {
+                    self.outlet.ping();
+                    self.probed = now;
+                }
+                Next::Changed
             }
-            Event::Pong => Ok(()),
-            Event::Close => {
-                outlet.answer_close();
-                Err(Code::Left)
-            }
-        })
+            Stage::Asking(_) | Stage::Judging(_) | Stage::Closing(..) => Next::Changed,
+        }
     }
+
+    /// It is over: nobody writes to it any more, and the hub learns of it.
+    pub(super) fn leave(self) {
+        self.outlet.lose();
+    }
+
+    /// Acts on how reading went.
+    fn conclude(&mut self, read: Result<(), Code>, now: Instant) -> Next {
+        match read {
+            Ok(()) => self.ask_admission(),
+            // The peer's Close was answered, or the last word had been said before.
+            Err(Code::Left) if self.outlet.phase() != Phase::Open => self.wait_for_close(now),
+            Err(Code::Left) => Next::Gone,
+            Err(code) => {
+                let last = match &self.stage {
+                    Stage::Asking(asking) => asking.admission.refuse_link(asking.request.peer, code).goodbye(),
+                    Stage::Live(attached) => {
+                        attached.closing(code);
+                        goodbye(code, None)
+                    }
+                    Stage::Judging(_) | Stage::Closing(..) => goodbye(code, None),
+                };
+                self.say_goodbye(code, &last, now)
+            }
+        }
+    }
+
+    /// A Hello that was read goes to admission, in a task of its own.
+    fn ask_admission(&mut self) -> Next {
+        let Stage::Asking(asking) = &mut self.stage else { return Next::Rest };
+        let (Some(open), Some((key, mailbox))) = (asking.hello.take(), self.outlet.driver()) else { return Next::Rest };
+        let (admission, mailbox) = (asking.admission.clone(), Arc::clone(mailbox));
+        self.stage = Stage::Judging(std::mem::take(&mut asking.behind));
+        tokio::spawn(async move {
+            let verdict = admission.admit(&open).await;
+            mailbox.post(Letter::Judged(key, verdict));
+        });
+        Next::Changed
+    }
+
+    /// The place waits from now on, however long the peer takes to read why.
+    fn say_goodbye(&mut self, code: Code, goodbye: &Bytes, now: Instant) -> Next {
+        self.stage = Stage::Closing(now + CLOSE_WAIT, None);
+        self.outlet.close(code, goodbye);
+        Next::Changed
+    }
+
+    fn wait_for_close(&mut self, now: Instant) -> Next {
+        if let Stage::Closing(..) = self.stage {
+            return Next::Rest;
+        }
+        let stage = std::mem::replace(&mut self.stage, Stage::Closing(now + CLOSE_WAIT, None));
+        if let (Stage::Live(attached), Stage::Closing(_, kept)) = (stage, &mut self.stage) {
+            *kept = Some(attached);
+        }
+        Next::Changed
+    }
+
+    /// Throws away what a link that is closing has yet to read: readiness is told once.
+    fn go_on_reading(&mut self, next: Next, rooms: &mut Rooms) -> Next {
+        if next != Next::Changed || !matches!(self.stage, Stage::Closing(..)) {
+            return next;
+        }
+        match self.drop_input(rooms) {
+            Next::Rest => next,
+            dropped => dropped,
+        }
+    }
+
+    fn drop_input(&mut self, rooms: &mut Rooms) -> Next {
+        for _ in 0..READS {
+            match self.outlet.socket().read(&mut rooms.raw) {
+                Ok(0) => return Next::Gone,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Next::Rest,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return Next::Gone,
+            }
+        }
+        Next::Again
+    }
+}
+
+fn handle_plain(
+    reader: &mut FrameReader,
+    outlet: &WebSocketOutlet,
+    stage: &mut Stage,
+    bytes: &mut [u8],
+) -> Result<(), Code> {
+    reader.handle_bytes(bytes, |event| match event {
+        Event::Message(message) => stage.handle_message(message),
+        Event::Ping(payload) => {
+            outlet.pong(payload);
+            Ok(())
+        }
+        Event::Pong => Ok(()),
+        Event::Close => {
+            outlet.answer_close();
+            Err(Code::Left)
+        }
+    })
 }
 
 /// What an empty message behind Hello counts for, so that their number is bounded as well.
 const MIN_MESSAGE: usize = 64;
-/// One read takes at most this much; a whole message and its header fit.
-const READ_BYTES: usize = 8 * 1_024;
+/// What may come right behind Hello.
+const BEHIND_HELLO: usize = 8 * 1_024;
+/// Reads of one link before the others get their turn.
+const READS: usize = 4;
 /// How long a peer may take to answer a Close (security: at most 2 s).
 const CLOSE_WAIT: Duration = Duration::from_secs(2);

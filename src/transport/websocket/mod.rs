@@ -1,10 +1,13 @@
 //! WebSocket: over TCP, with or without TLS, on the port that HTTP is on.
 //!
-//! `upgrade` answers the request, `link` carries one live link, `outlet` is its way out, `frames` reads what a peer sends.
+//! `upgrade` answers the request, `driver` reads a share of all links, `link` is one of them, `outlet` is its way out,
+//! `frames` reads what a peer sends, `mailbox` is where a driver is left word.
 //! Must not know: lobbies, sessions, games.
 
+mod driver;
 pub mod frames;
 mod link;
+mod mailbox;
 mod outlet;
 mod upgrade;
 

@@ -3,6 +3,7 @@
 //! A native client is refused with an HTTP status before the upgrade. A browser cannot read that: a page that offers
 //! `muster.1` (or `bearer`, where that is switched on) is upgraded, told Goodbye and closed; nothing is held for it.
 
+use std::io;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -10,14 +11,19 @@ use axum::http::{HeaderMap, HeaderValue, Request, header};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use super::link::WebSocketLink;
+use super::driver::Driver;
+use super::link::{Arrival, Asking, Link, Stage};
+use super::mailbox::{Drivers, Letter};
 use super::outlet::WebSocketOutlet;
 use crate::admission::{Admission, Pending, Refused};
 use crate::http::{Peer, Play, Response, problem};
 use crate::hub::Place;
-use crate::outbox::Transport;
+use crate::outbox::{Outlet, Transport};
 use crate::request::{OpenRequest, RequestParts};
 use crate::wire::Code;
 
@@ -25,6 +31,7 @@ use crate::wire::Code;
 #[derive(Clone)]
 pub struct WebSockets {
     admission: Admission,
+    drivers: Drivers,
 }
 
 /// What is known before the upgrade.
@@ -38,9 +45,19 @@ enum Verdict {
 }
 
 impl WebSockets {
-    /// Admits players here.
-    pub fn new(admission: Admission) -> Self {
-        Self { admission }
+    /// Admits players here. Their links are driven by tasks of this runtime, one for each core, until `stop`.
+    ///
+    /// # Errors
+    /// When the system gives no epoll.
+    pub fn start(admission: Admission, stop: &CancellationToken, tasks: &TaskTracker) -> io::Result<Self> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let start = |_| {
+            let (driver, mailbox) = Driver::new()?;
+            tasks.spawn(driver.run(stop.clone()));
+            Ok(mailbox)
+        };
+        let drivers = Drivers::new((0..cores).map(start).collect::<io::Result<_>>()?);
+        Ok(Self { admission, drivers })
     }
 
     /// Reads the request and decides, as far as that is possible before the upgrade.
@@ -122,63 +139,57 @@ impl Play for WebSockets {
             response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
         }
         let admission = self.admission.clone();
+        let drivers = self.drivers.clone();
         tokio::spawn(async move {
             let Ok(socket) = upgrade.await else { return };
             admission.hub().metrics().handshakes.of(Transport::WebSocket).inc();
-            let upgraded = socket.into_inner().into_inner();
-            match split(upgraded, &admission) {
-                Some((link, outlet)) => carry(link, outlet, verdict, admission, peer, pending).await,
-                None => tracing::error!("an upgraded connection is of an unknown kind"),
+            if let Err(error) = hand_over(socket.into_inner().into_inner(), verdict, admission, pending, &drivers) {
+                tracing::error!(%error, "an upgraded connection cannot be taken over");
             }
         });
         response
     }
 }
 
-/// Carries a link from its upgrade to its end.
-async fn carry(
-    mut link: WebSocketLink,
-    outlet: Arc<WebSocketOutlet>,
+/// Hands a link to its driver, in the state that the verdict leaves it in.
+fn hand_over(
+    socket: hyper::upgrade::Upgraded,
     verdict: Verdict,
     admission: Admission,
-    peer: Peer,
     pending: Option<Arc<Pending>>,
-) {
-    let place = match verdict {
-        Verdict::Place(place) => Ok(place),
-        Verdict::Refuse(refused) => Err(refused),
-        Verdict::Ask(open) => match link.read_hello(&admission, &open).await {
-            Ok(open) => admission.admit(&open).await,
-            Err(Code::Left) => return,
-            Err(code) => Err(admission.refuse_link(peer.address, code)),
-        },
-    };
-    match place {
-        Ok(place) => {
-            let attached = place.attach(outlet);
-            drop(pending);
-            drop(admission);
-            link.run(attached).await;
+    drivers: &Drivers,
+) -> io::Result<()> {
+    let (outlet, early) = split(socket, &admission)?;
+    let now = Instant::now().into_std();
+    let stage = match verdict {
+        Verdict::Place(place) => Stage::Live(place.attach(Arc::clone(&outlet) as Arc<dyn Outlet>)),
+        Verdict::Refuse(refused) => {
+            outlet.close(refused.code, &refused.goodbye());
+            Stage::refused(now)
         }
-        Err(refused) => link.refuse(refused.code, &refused.goodbye()).await,
+        Verdict::Ask(open) => Stage::Asking(Box::new(Asking::new(admission.clone(), open, now))),
+    };
+    let pending = pending.filter(|_| !matches!(stage, Stage::Live(_)));
+    let link = Link::new(outlet, stage, &admission, pending, now);
+    if let Some(driver) = drivers.next() {
+        driver.post(Letter::Enter(Box::new(Arrival { link, early })));
     }
+    Ok(())
 }
 
-/// Takes the connection back from hyper, so that a frame goes to the socket without another layer.
-fn split(upgraded: hyper::upgrade::Upgraded, admission: &Admission) -> Option<(WebSocketLink, Arc<WebSocketOutlet>)> {
+/// Takes the connection back from hyper and from tokio, so that its bytes pass no other layer.
+fn split(upgraded: hyper::upgrade::Upgraded, admission: &Admission) -> io::Result<(Arc<WebSocketOutlet>, Vec<u8>)> {
     let bound = admission.limits().queue_bytes;
     let (stream, tls, early) = match upgraded.downcast::<TokioIo<TcpStream>>() {
         Ok(parts) => (parts.io.into_inner(), None, parts.read_buf),
         Err(upgraded) => {
-            let parts = upgraded.downcast::<TokioIo<TlsStream<TcpStream>>>().ok()?;
+            let unknown = |_| io::Error::other("an upgraded connection is of an unknown kind");
+            let parts = upgraded.downcast::<TokioIo<TlsStream<TcpStream>>>().map_err(unknown)?;
             let (stream, tls) = parts.io.into_inner().into_inner();
             (stream, Some(Box::new(tls)), parts.read_buf)
         }
     };
-    let (read, write) = stream.into_split();
-    let outlet = Arc::new(WebSocketOutlet::new(write, tls, bound));
-    let link = WebSocketLink::new(read, early.to_vec(), Arc::clone(&outlet), admission);
-    Some((link, outlet))
+    Ok((Arc::new(WebSocketOutlet::new(stream.into_std()?, tls, bound)), early.to_vec()))
 }
 
 fn texts(headers: &HeaderMap, name: header::HeaderName) -> impl Iterator<Item = &str> {

@@ -22,7 +22,7 @@ use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSockRef, UdpSocketState};
 
 use super::mailbox::{Command, Letters, Mailbox, PeerId};
 use super::peer::{House, Peer, canonical};
-use super::timers::Timers;
+use crate::transport::timers::Timers;
 use crate::wire::Code;
 
 /// The socket and QUIC above it.

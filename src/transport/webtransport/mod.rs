@@ -16,7 +16,6 @@ mod peer;
 mod qpack;
 mod request;
 mod streams;
-mod timers;
 mod tuning;
 
 pub use listen::{BindError, Handle, Listener};

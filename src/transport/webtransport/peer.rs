@@ -22,11 +22,11 @@ use super::live::Live;
 use super::mailbox::{Command, Farewell, Mailbox, PeerId};
 use super::request::Request;
 use super::streams::{self, Read, Writer};
-use super::timers::Alarm;
 use crate::admission::{Admission, Pending};
 use crate::hub::{Attached, Place};
 use crate::outbox::{Outlet, Transport};
 use crate::request::OpenRequest;
+use crate::transport::timers::Alarm;
 use crate::wire::{Code, ControlReader};
 
 /// What every connection shares.

@@ -2,7 +2,7 @@
 //!
 //! Owns: one heap for all of them, which is lazy. Must not know: what the deadlines are for. Pure.
 //!
-//! QUIC's deadlines move with every packet, nearly always to a later time. So an entry stays where it is until its time
+//! Deadlines move with every packet, nearly always to a later time. So an entry stays where it is until its time
 //! has come, and only then is its connection asked when it really wants to be called. An entry is pushed only for an
 //! earlier time than the one that stands.
 
@@ -12,17 +12,17 @@ use std::time::Instant;
 
 /// The entry that stands for one connection.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Alarm(Option<Instant>);
+pub(in crate::transport) struct Alarm(Option<Instant>);
 
 /// The deadlines of all connections.
 #[derive(Debug, Default)]
-pub(super) struct Timers {
+pub(in crate::transport) struct Timers {
     heap: BinaryHeap<Reverse<(Instant, usize)>>,
 }
 
 impl Timers {
     /// Makes sure that connection `index` is called at `at` or before.
-    pub(super) fn set(&mut self, index: usize, alarm: &mut Alarm, at: Option<Instant>) {
+    pub(in crate::transport) fn set(&mut self, index: usize, alarm: &mut Alarm, at: Option<Instant>) {
         let Some(at) = at else { return };
         if alarm.0.is_none_or(|standing| at < standing) {
             alarm.0 = Some(at);
@@ -31,7 +31,7 @@ impl Timers {
     }
 
     /// The next entry whose time has come. One that is not [its connection's](Alarm::rings) own is to be ignored.
-    pub(super) fn pop(&mut self, now: Instant) -> Option<(Instant, usize)> {
+    pub(in crate::transport) fn pop(&mut self, now: Instant) -> Option<(Instant, usize)> {
         let Reverse((at, _)) = self.heap.peek()?;
         if *at > now {
             return None;
@@ -40,14 +40,14 @@ impl Timers {
     }
 
     /// The time of the earliest entry.
-    pub(super) fn next(&self) -> Option<Instant> {
+    pub(in crate::transport) fn next(&self) -> Option<Instant> {
         self.heap.peek().map(|Reverse((at, _))| *at)
     }
 }
 
 impl Alarm {
     /// Whether the entry that was popped is the one that stands; then none stands any more.
-    pub(super) fn rings(&mut self, at: Instant) -> bool {
+    pub(in crate::transport) fn rings(&mut self, at: Instant) -> bool {
         let rings = self.0 == Some(at);
         if rings {
             self.0 = None;
