@@ -16,6 +16,7 @@
 //! ```
 
 mod backend;
+mod key_files;
 mod keys;
 mod listen;
 

@@ -44,7 +44,6 @@ struct Inner {
     carriers: Carriers,
     first_message: bool,
     cookie: Option<String>,
-    single_use: bool,
 }
 
 /// Why a peer is not let in, as it is told.
@@ -126,7 +125,6 @@ impl Admission {
             },
             first_message: takes(Carrier::FirstMessage),
             cookie: tickets.cookie.clone(),
-            single_use: tickets.single_use,
         }))
     }
 
@@ -244,7 +242,7 @@ impl Admission {
                 let arrival = arrival_of(&verified)?;
                 let target = Target::of(request.wish.clone()).or_else(|| bound_target(&verified));
                 let lobby = target.map(|target| hub.reserve(&arrival, &target)).transpose()?;
-                if self.0.single_use
+                if verified.single_use
                     && let Some(jti) = &verified.facts.jti
                 {
                     self.burn(jti, verified.burned_until, &arrival, lobby).await?;

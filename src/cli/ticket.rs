@@ -138,7 +138,7 @@ impl VerifyArgs {
     ) -> Result<ExitCode, TicketCommandError> {
         let hint = key_hint(self.kid.as_deref(), self.alg)?;
         let ring = KeyRing::from_text(&read_key_file(&self.keys)?, &hint).map_err(in_file(&self.keys))?;
-        let policy = TicketPolicy { issuer: self.iss, audience: self.aud, ..TicketPolicy::default() };
+        let policy = TicketPolicy { issuer: Some(self.iss), audience: Some(self.aud), ..TicketPolicy::default() };
         let verified = match read_token(input, policy.max_bytes)? {
             Ok(token) => Verifier::new(ring, policy).verify_with_claims(&token, now),
             Err(fault) => Err(fault),

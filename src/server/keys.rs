@@ -1,23 +1,34 @@
 //! The keys that tickets are judged by, and in development the one that signs them.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 
 use super::ServeError;
-use crate::config::Config;
+use super::key_files::read_ring;
+use crate::config::{Config, IssuerSettings, OWN_NAME, Profile};
 use crate::ticket::{
-    Algorithm, Claims, KeyHint, KeyRing, MintFault, Signer, Ticket, TicketId, TicketPolicy, UnixSeconds, Verifier,
-    generate_key,
+    Algorithm, Claims, Issuer, KeyHint, MintFault, Signer, Ticket, TicketId, TicketPolicy, TokenKind, UnixSeconds,
+    Verifier, generate_key,
 };
 
 /// Where keys come from.
 pub struct Keys {
-    files: Vec<PathBuf>,
+    /// muster's own first, where it has keys.
+    sources: Vec<Source>,
     policy: TicketPolicy,
     /// With `--dev` and no key files: muster's own.
     own: Option<Signer>,
+}
+
+/// An issuer, and where its keys are.
+struct Source {
+    name: Arc<str>,
+    paths: Vec<PathBuf>,
+    algorithms: Option<Vec<Algorithm>>,
+    policy: TicketPolicy,
 }
 
 impl Keys {
@@ -25,15 +36,24 @@ impl Keys {
     pub fn new(config: &Config) -> Result<Self, ServeError> {
         let tickets = &config.tickets;
         let policy = TicketPolicy {
-            issuer: tickets.issuer.clone(),
-            audience: tickets.audience.clone(),
+            issuer: Some(tickets.issuer.clone()),
+            audience: Some(tickets.audience.clone()),
+            single_use: tickets.single_use,
             leeway: tickets.leeway,
             max_lifetime: tickets.max_lifetime,
             max_bytes: config.limits.ticket_bytes,
             ..TicketPolicy::default()
         };
         let own = if config.dev() && tickets.keys.is_empty() { Some(own_key()?) } else { None };
-        Ok(Self { files: tickets.keys.clone(), policy, own })
+        let muster =
+            Source { name: OWN_NAME.into(), paths: tickets.keys.clone(), algorithms: None, policy: policy.clone() };
+        let others = config.issuers.iter().map(|issuer| Source {
+            name: issuer.name.as_str().into(),
+            paths: issuer.keys.clone(),
+            algorithms: issuer.algorithms.clone(),
+            policy: policy_of(issuer, config),
+        });
+        Ok(Self { sources: std::iter::once(muster).chain(others).collect(), policy, own })
     }
 
     /// Reads every file and makes what judges tickets by them.
@@ -41,19 +61,14 @@ impl Keys {
     /// # Errors
     /// [`ServeError::Keys`] names the file and what is wrong with it. One bad file refuses all.
     pub fn verifier(&self) -> Result<Verifier, ServeError> {
-        let mut ring = match &self.own {
-            Some(signer) => signer.ring().map_err(|fault| ServeError::Keys(fault.to_string()))?,
-            None => KeyRing::default(),
-        };
-        for file in &self.files {
-            let bad = |why: &dyn std::fmt::Display| {
-                ServeError::Keys(format!("{}: {why}; mend or remove it in tickets.keys", file.display()))
-            };
-            let text = std::fs::read_to_string(file).map_err(|error| bad(&error))?;
-            let read = KeyRing::from_text(&text, &KeyHint::default()).map_err(|fault| bad(&fault))?;
-            ring = ring.joined(&read).map_err(|fault| bad(&fault))?;
-        }
-        Ok(Verifier::new(ring, self.policy.clone()))
+        let issuers = self.sources.iter().map(|source| {
+            let mut ring = read_ring(&source.paths, source.algorithms.as_deref())?;
+            if let Some(signer) = self.own.as_ref().filter(|_| &*source.name == OWN_NAME) {
+                ring = signer.ring().map_err(|fault| ServeError::Keys(fault.to_string()))?;
+            }
+            Ok(Issuer { name: Arc::clone(&source.name), ring, policy: source.policy.clone() })
+        });
+        Ok(Verifier::of(issuers.collect::<Result<Vec<_>, ServeError>>()?))
     }
 
     /// How long a ticket of [`Self::mint`] is good.
@@ -67,8 +82,8 @@ impl Keys {
         let mut random = [0; 16];
         getrandom::fill(&mut random).ok()?;
         let claims = Claims {
-            issuer: self.policy.issuer.clone(),
-            audience: self.policy.audience.clone(),
+            issuer: self.policy.issuer.clone().unwrap_or_default(),
+            audience: self.policy.audience.clone().unwrap_or_default(),
             player: player.to_owned(),
             ticket_id: TicketId::from_random(u128::from_ne_bytes(random)),
             issued_at: now,
@@ -76,6 +91,45 @@ impl Keys {
             more,
         };
         Some(signer.mint(&claims))
+    }
+}
+
+/// What an issuer's tokens must say: what its profile says, and over that what its table says.
+fn policy_of(issuer: &IssuerSettings, config: &Config) -> TicketPolicy {
+    let base = TicketPolicy::of(match issuer.profile {
+        Profile::Muster => TokenKind::Ticket,
+        Profile::SimpleJwt => TokenKind::SimpleJwtAccess,
+        Profile::FastApi => TokenKind::Plain,
+        Profile::Oidc => TokenKind::OidcAccess,
+    });
+    let mut claims = base.claims.clone();
+    if let Some(player) = &issuer.player {
+        claims.player = player.as_str().into();
+    }
+    let set = [
+        (&mut claims.name, &issuer.player_name),
+        (&mut claims.role, &issuer.role),
+        (&mut claims.game, &issuer.game),
+        (&mut claims.lobby, &issuer.lobby),
+        (&mut claims.actions, &issuer.actions),
+    ];
+    for (place, said) in set {
+        if let Some(said) = said {
+            *place = Some(said.as_str().into());
+        }
+    }
+    TicketPolicy {
+        issuer: issuer.issuer.clone().or(base.issuer.clone()),
+        audience: issuer.audience.clone().or(base.audience.clone()),
+        typ: issuer.typ.clone().unwrap_or(base.typ.clone()),
+        require_typ: issuer.typ.is_some(),
+        claims,
+        player_prefix: issuer.player_prefix.clone(),
+        single_use: issuer.single_use(),
+        leeway: config.tickets.leeway,
+        max_lifetime: issuer.max_lifetime(),
+        max_bytes: config.limits.ticket_bytes,
+        ..base
     }
 }
 

@@ -2,15 +2,22 @@
 //!
 //! Owns: reading claims into types, each with its bound. Must not know: signatures; it is called after they are checked.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
-use super::{TicketFault, TicketId, UnixSeconds};
+use super::paths::ClaimPath;
+use super::{Action, Actions, ClaimNames, TicketFault, TicketId, UnixSeconds};
 use crate::ids::{GameName, JoinCode, LobbyId, PlayerId, SessionId};
 
 /// A ticket that passed every check. It holds nothing of the token itself.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Verified {
-    /// `sub`.
+    /// What its issuer is called here.
+    pub issuer: Arc<str>,
+    /// Whether it opens one place only: then it is burned when it gets one. It has a `jti`.
+    pub single_use: bool,
+    /// `sub`, or what its issuer calls the player, after the issuer's prefix.
     pub player: PlayerId,
     /// `name`: 1 to 128 bytes without control characters. Not yet fit to be shown: the rule for names is the lobby's.
     pub name: Option<String>,
@@ -30,7 +37,8 @@ pub struct Verified {
 pub struct TicketFacts {
     /// `jti`: what is burned when the ticket gets its place. None: the issuer gives none, so that it cannot be burned.
     pub jti: Option<TicketId>,
-    /// `iat`.
+    /// `iat`. Of a token without one, the earliest moment that it can be from: its `exp` less the longest lifetime that
+    /// its issuer may give.
     pub issued_at: UnixSeconds,
     /// `session_exp`: when the player must have shown a fresh ticket. None: the ticket sets no end.
     pub session_expires_at: Option<UnixSeconds>,
@@ -47,6 +55,8 @@ pub struct Grants {
     pub lobby: Option<LobbyBinding>,
     /// `session`: the only game session it opens.
     pub session: Option<SessionId>,
+    /// `actions`: all that the player may do besides joining and leaving, as far as its role allows. None: all of it.
+    pub actions: Option<Actions>,
     /// `rating`: the player's strength for matchmaking; finite.
     pub rating: Option<f64>,
     /// `party`: players with the same party are kept together; 1 to 64 bytes without control characters.
@@ -71,6 +81,11 @@ impl Grants {
     /// Whether the ticket opens this game session.
     pub fn allows_session(&self, session: SessionId) -> bool {
         self.session.is_none_or(|bound| bound == session)
+    }
+
+    /// Whether the ticket says nothing against this action. The role and the lobby's rules are asked besides.
+    pub fn allows(&self, action: Action) -> bool {
+        self.actions.is_none_or(|actions| actions.contains(action))
     }
 
     /// Whether the ticket may open a lobby that is not there yet: not when it is bound to one that is.
@@ -114,8 +129,11 @@ pub enum LobbyBinding {
     Code(JoinCode),
 }
 
-/// The claims of one token, read one by one.
-pub(super) struct ClaimSet<'a>(pub &'a Map<String, Value>);
+/// The claims of one token, read one by one. A fault names a claim as muster's own tickets do, wherever it stood.
+pub(super) struct ClaimSet<'a> {
+    pub claims: &'a Map<String, Value>,
+    pub names: &'a ClaimNames,
+}
 
 impl<'a> ClaimSet<'a> {
     /// A required moment: a whole number, not negative. Fractions are refused, since no two libraries round alike.
@@ -124,17 +142,13 @@ impl<'a> ClaimSet<'a> {
     }
 
     pub fn optional_moment(&self, name: &'static str) -> Result<Option<UnixSeconds>, TicketFault> {
-        let Some(value) = self.0.get(name) else { return Ok(None) };
+        let Some(value) = self.claims.get(name) else { return Ok(None) };
         value.as_u64().map(|seconds| Some(UnixSeconds(seconds))).ok_or(TicketFault::BadClaim(name))
     }
 
     pub fn text(&self, name: &'static str) -> Result<&'a str, TicketFault> {
-        self.optional_text(name)?.ok_or(TicketFault::MissingClaim(name))
-    }
-
-    fn optional_text(&self, name: &'static str) -> Result<Option<&'a str>, TicketFault> {
-        let Some(value) = self.0.get(name) else { return Ok(None) };
-        value.as_str().map(Some).ok_or(TicketFault::BadClaim(name))
+        let value = self.claims.get(name).ok_or(TicketFault::MissingClaim(name))?;
+        value.as_str().ok_or(TicketFault::BadClaim(name))
     }
 
     /// A required list of texts; a single text counts as a list of one, as RFC 7519 section 4.1.3 allows for `aud`.
@@ -143,7 +157,7 @@ impl<'a> ClaimSet<'a> {
     }
 
     pub fn optional_texts(&self, name: &'static str) -> Result<Option<Vec<&'a str>>, TicketFault> {
-        let Some(value) = self.0.get(name) else { return Ok(None) };
+        let Some(value) = self.claims.get(name) else { return Ok(None) };
         let texts = match value {
             Value::String(text) => Some(vec![text.as_str()]),
             Value::Array(items) => items.iter().map(Value::as_str).collect(),
@@ -152,50 +166,75 @@ impl<'a> ClaimSet<'a> {
         texts.filter(|texts| !texts.is_empty()).map(Some).ok_or(TicketFault::BadClaim(name))
     }
 
-    pub fn player(&self) -> Result<PlayerId, TicketFault> {
-        PlayerId::new(self.text("sub")?).map_err(|_| TicketFault::BadClaim("sub"))
+    /// Who the player is, after `prefix`. With `numbers` a whole number counts as its digits: that is what a table's key is.
+    pub fn player(&self, prefix: &str, numbers: bool) -> Result<PlayerId, TicketFault> {
+        let value = self.names.player.find(self.claims).ok_or(TicketFault::MissingClaim("sub"))?;
+        let id = match value {
+            Value::String(text) if prefix.is_empty() => PlayerId::new(text),
+            // By itself first, or white space at its start would hide behind the prefix.
+            Value::String(text) => PlayerId::new(text).and_then(|_| PlayerId::new(&format!("{prefix}{text}"))),
+            Value::Number(number) if numbers && !number.is_f64() => PlayerId::new(&format!("{prefix}{number}")),
+            _ => return Err(TicketFault::BadClaim("sub")),
+        };
+        id.map_err(|_| TicketFault::BadClaim("sub"))
     }
 
-    pub fn ticket_id(&self) -> Result<TicketId, TicketFault> {
-        TicketId::new(self.text("jti")?).map_err(|_| TicketFault::BadClaim("jti"))
+    pub fn ticket_id(&self) -> Result<Option<TicketId>, TicketFault> {
+        if !self.claims.contains_key("jti") {
+            return Ok(None);
+        }
+        TicketId::new(self.text("jti")?).map(Some).map_err(|_| TicketFault::BadClaim("jti"))
     }
 
     pub fn name(&self) -> Result<Option<String>, TicketFault> {
-        self.bounded_text("name", MAX_NAME_BYTES)
+        self.parsed("name", &self.names.name, |text| bounded(text, MAX_NAME_BYTES))
     }
 
     pub fn grants(&self) -> Result<Grants, TicketFault> {
+        let names = self.names;
+        let role = |text: &str| Role::ALL.into_iter().find(|role| role.as_str() == text);
         Ok(Grants {
-            role: self.role()?,
-            game: self.parsed("game", |text| GameName::new(text).ok())?,
-            lobby: self.parsed("lobby", lobby_binding)?,
-            session: self.parsed("session", |text| text.parse().ok())?,
+            role: self.parsed("role", &names.role, role)?.unwrap_or_default(),
+            game: self.parsed("game", &names.game, |text| GameName::new(text).ok())?,
+            lobby: self.parsed("lobby", &names.lobby, lobby_binding)?,
+            session: self.parsed("session", &names.session, |text| text.parse().ok())?,
+            actions: self.actions()?,
             rating: self.rating()?,
-            party: self.bounded_text("party", MAX_PARTY_BYTES)?,
+            party: self.parsed("party", &names.party, |text| bounded(text, MAX_PARTY_BYTES))?,
         })
     }
 
-    fn role(&self) -> Result<Role, TicketFault> {
-        let role = self.parsed("role", |text| Role::ALL.into_iter().find(|role| role.as_str() == text))?;
-        Ok(role.unwrap_or_default())
+    /// A list that may be empty. A name that is no action is refused: left out, a slip of the pen would be a right less.
+    fn actions(&self) -> Result<Option<Actions>, TicketFault> {
+        let bad = TicketFault::BadClaim("actions");
+        let Some(value) = self.at(&self.names.actions) else { return Ok(None) };
+        let named = |item: &Value| Action::ALL.into_iter().find(|action| item.as_str() == Some(action.as_str()));
+        value.as_array().ok_or(bad)?.iter().map(named).collect::<Option<Actions>>().map(Some).ok_or(bad)
     }
 
     fn rating(&self) -> Result<Option<f64>, TicketFault> {
-        let Some(value) = self.0.get("rating") else { return Ok(None) };
+        let Some(value) = self.at(&self.names.rating) else { return Ok(None) };
         value.as_f64().filter(|rating| rating.is_finite()).map(Some).ok_or(TicketFault::BadClaim("rating"))
     }
 
-    fn bounded_text(&self, name: &'static str, max_bytes: usize) -> Result<Option<String>, TicketFault> {
-        self.parsed(name, |text| {
-            let fits = !text.is_empty() && text.len() <= max_bytes && !text.chars().any(char::is_control);
-            fits.then(|| text.to_owned())
-        })
+    fn parsed<T>(
+        &self,
+        name: &'static str,
+        path: &Option<ClaimPath>,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>, TicketFault> {
+        let Some(value) = self.at(path) else { return Ok(None) };
+        value.as_str().and_then(parse).map(Some).ok_or(TicketFault::BadClaim(name))
     }
 
-    fn parsed<T>(&self, name: &'static str, parse: impl FnOnce(&str) -> Option<T>) -> Result<Option<T>, TicketFault> {
-        let Some(text) = self.optional_text(name)? else { return Ok(None) };
-        parse(text).map(Some).ok_or(TicketFault::BadClaim(name))
+    fn at(&self, path: &Option<ClaimPath>) -> Option<&'a Value> {
+        path.as_ref()?.find(self.claims)
     }
+}
+
+fn bounded(text: &str, max_bytes: usize) -> Option<String> {
+    let fits = !text.is_empty() && text.len() <= max_bytes && !text.chars().any(char::is_control);
+    fits.then(|| text.to_owned())
 }
 
 fn lobby_binding(text: &str) -> Option<LobbyBinding> {
@@ -213,7 +252,7 @@ mod tests {
     use super::*;
 
     fn grants(claims: serde_json::Value) -> Result<Grants, TicketFault> {
-        ClaimSet(claims.as_object().unwrap()).grants()
+        ClaimSet { claims: claims.as_object().unwrap(), names: &ClaimNames::default() }.grants()
     }
 
     #[test]
@@ -234,6 +273,17 @@ mod tests {
         assert!(bound.allows_game(&GameName::new("arena").unwrap()));
         assert!(!bound.allows_game(&GameName::new("relay").unwrap()));
         assert!(bound.allows_session(SessionId(7)) && !bound.allows_session(SessionId(8)));
+    }
+
+    #[test]
+    fn a_list_of_actions_allows_what_it_lists_and_no_list_allows_all() {
+        let some = grants(serde_json::json!({ "actions": ["chat", "pass-host"] })).unwrap();
+        assert!(some.allows(Action::Chat) && some.allows(Action::PassHost) && !some.allows(Action::Kick));
+        let none = grants(serde_json::json!({ "actions": [] })).unwrap();
+        assert!(Action::ALL.into_iter().all(|action| !none.allows(action) && Grants::default().allows(action)));
+        for bad in [serde_json::json!(["Chat"]), serde_json::json!("chat"), serde_json::json!([1]), Value::Null] {
+            assert_eq!(grants(serde_json::json!({ "actions": bad })), Err(TicketFault::BadClaim("actions")));
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! - the checks run cheapest first, and nothing of the claims is believed before the signature has been checked;
 //! - no error, `Debug` or `Display` of this room shows a token or a secret.
 
+mod actions;
 mod algorithm;
 mod claims;
 mod fault;
@@ -15,6 +16,7 @@ mod generate;
 mod jwk;
 mod key;
 mod mint;
+mod paths;
 mod pem;
 mod policy;
 mod ring;
@@ -28,16 +30,18 @@ use std::time::Duration;
 
 use subtle::ConstantTimeEq;
 
+pub use actions::{Action, Actions};
 pub use algorithm::Algorithm;
 pub use claims::{Grants, LobbyBinding, Role, TicketFacts, Verified};
 pub use fault::TicketFault;
 pub use generate::{GenerateFault, GeneratedKey, generate_key};
 pub use key::{Key, KeyFault, KeyHint, KeyId};
 pub use mint::{Claims, MintFault, Signer};
-pub use policy::{PolicyFault, TicketPolicy};
+pub use paths::{ClaimNames, ClaimPath};
+pub use policy::{PolicyFault, TicketPolicy, TokenKind};
 pub use ring::KeyRing;
 pub use used::{Burn, UsedTickets};
-pub use verify::Verifier;
+pub use verify::{Issuer, Verifier};
 
 use crate::ids::BadId;
 
@@ -86,13 +90,13 @@ impl fmt::Debug for Ticket {
     }
 }
 
-/// The `jti` of a ticket: 1 to 64 bytes of printable text, cheap to clone. It opens nothing, so it may be logged.
+/// The `jti` of a ticket: 1 to 128 bytes of printable text, cheap to clone. It opens nothing, so it may be logged.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TicketId(Arc<str>);
 
 impl TicketId {
     /// The longest ticket id, in bytes.
-    pub const MAX_BYTES: usize = 64;
+    pub const MAX_BYTES: usize = 128;
 
     /// Accepts 1 to [`Self::MAX_BYTES`] bytes without control characters.
     ///
@@ -143,8 +147,8 @@ mod tests {
 
     #[test]
     fn a_ticket_id_is_bounded_and_printable() {
-        assert!(TicketId::new(&"j".repeat(64)).is_ok());
-        for bad in ["", "a\0b", &"j".repeat(65)] {
+        assert!(TicketId::new(&"j".repeat(128)).is_ok());
+        for bad in ["", "a\0b", &"j".repeat(129)] {
             assert_eq!(TicketId::new(bad), Err(BadId));
         }
         assert_eq!(TicketId::from_random(255).as_str(), "000000000000000000000000000000ff");

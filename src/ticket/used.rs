@@ -108,7 +108,7 @@ impl Default for UsedTickets {
     }
 }
 
-/// Half a SHA-256 of the id: ids are up to 64 bytes of the issuer's choice, and this is 16 whatever they are.
+/// Half a SHA-256 of the id: ids are up to 128 bytes of the issuer's choice, and this is 16 whatever they are.
 type Fingerprint = [u8; 16];
 
 fn fingerprint(id: &TicketId) -> Fingerprint {

@@ -4,35 +4,50 @@
 //! audience and kind, what it binds to. Must not know: whether the ticket was used or revoked; that is asked later,
 //! when there is a place to give.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 
 use super::claims::ClaimSet;
 use super::strict_json::object_of_part;
-use super::{KeyRing, TicketFacts, TicketFault, TicketPolicy, UnixSeconds, Verified};
+use super::{KeyRing, TicketFacts, TicketFault, TicketPolicy, TokenKind, UnixSeconds, Verified};
 
-/// Verifies tickets against one key ring and one policy. It holds no other state: to change keys, build another one.
+/// Verifies tickets of one issuer or several. It holds no other state: to change keys, build another one.
 #[derive(Clone, Debug)]
 pub struct Verifier {
-    ring: KeyRing,
-    policy: TicketPolicy,
+    issuers: Vec<Issuer>,
+}
+
+/// Somebody whose tickets are accepted: its keys, and what its tickets must say.
+#[derive(Clone, Debug)]
+pub struct Issuer {
+    /// What logs and metrics call it.
+    pub name: Arc<str>,
+    /// Its keys.
+    pub ring: KeyRing,
+    /// What is asked of its tickets.
+    pub policy: TicketPolicy,
 }
 
 impl Verifier {
+    /// The most issuers that are asked about one ticket: signatures are checked one by one.
+    pub const MAX_ISSUERS: usize = 9;
+
     /// A verifier for tickets that a key of `ring` has signed and that say what `policy` asks.
     pub fn new(ring: KeyRing, policy: TicketPolicy) -> Self {
-        Self { ring, policy }
+        Self::of([Issuer { name: "muster".into(), ring, policy }])
     }
 
-    /// The keys.
-    pub fn ring(&self) -> &KeyRing {
-        &self.ring
+    /// A verifier for the tickets of several issuers. Whose a ticket is, its signature says and nothing else. Past
+    /// [`Self::MAX_ISSUERS`] they are left out.
+    pub fn of(issuers: impl IntoIterator<Item = Issuer>) -> Self {
+        Self { issuers: issuers.into_iter().take(Self::MAX_ISSUERS).collect() }
     }
 
-    /// What is asked of a ticket.
-    pub fn policy(&self) -> &TicketPolicy {
-        &self.policy
+    /// Whose tickets are accepted.
+    pub fn issuers(&self) -> &[Issuer] {
+        &self.issuers
     }
 
     /// Checks a token at the moment `now`.
@@ -52,44 +67,82 @@ impl Verifier {
         token: &str,
         now: UnixSeconds,
     ) -> Result<(Verified, Map<String, Value>), TicketFault> {
-        if token.len() > self.policy.max_bytes {
+        if self.issuers.iter().all(|issuer| token.len() > issuer.policy.max_bytes) {
             return Err(TicketFault::TooLong);
         }
         let parts = Parts::of(token).ok_or(TicketFault::NotAToken)?;
         let header = object_of_part(parts.header).ok_or(TicketFault::NotAToken)?;
         let header = Header::of(&header)?;
-        let key = self.ring.find(header.kid).ok_or(TicketFault::UnknownKey)?;
-        if header.alg != key.algorithm().name() {
-            return Err(TicketFault::AlgorithmMismatch);
-        }
-        if !key.has_signed(parts.message, parts.signature) {
-            return Err(TicketFault::BadSignature);
+        let issuer = self.issuer_of(&header, &parts)?;
+        if token.len() > issuer.policy.max_bytes {
+            return Err(TicketFault::TooLong);
         }
         let claims = object_of_part(parts.claims).ok_or(TicketFault::UnreadableClaims)?;
-        let verified = self.check_claims(header.typ, &ClaimSet(&claims), now)?;
+        let verified = issuer.check_claims(header.typ, &claims, now)?;
+        if self.is_anothers(issuer, verified.player.as_str()) {
+            return Err(TicketFault::BadClaim("sub"));
+        }
         Ok((verified, claims))
     }
 
+    /// The first issuer with a key that has signed the token. Two issuers may have keys of one name.
+    fn issuer_of(&self, header: &Header<'_>, parts: &Parts<'_>) -> Result<&Issuer, TicketFault> {
+        let mut fault = TicketFault::UnknownKey;
+        for issuer in &self.issuers {
+            let Some(key) = issuer.ring.find(header.kid) else { continue };
+            if header.alg != key.algorithm().name() {
+                if fault == TicketFault::UnknownKey {
+                    fault = TicketFault::AlgorithmMismatch;
+                }
+            } else if key.has_signed(parts.message, parts.signature) {
+                return Ok(issuer);
+            } else {
+                fault = TicketFault::BadSignature;
+            }
+        }
+        Err(fault)
+    }
+
+    /// Whether a player that this issuer names would be taken for one of another issuer, whose prefix is the longer.
+    fn is_anothers(&self, issuer: &Issuer, player: &str) -> bool {
+        let own = issuer.policy.player_prefix.len();
+        let prefixes = self.issuers.iter().map(|other| other.policy.player_prefix.as_str());
+        prefixes.into_iter().any(|prefix| prefix.len() > own && player.starts_with(prefix))
+    }
+}
+
+impl Issuer {
     fn check_claims(
         &self,
         typ: Option<&str>,
-        claims: &ClaimSet<'_>,
+        claims: &Map<String, Value>,
         now: UnixSeconds,
     ) -> Result<Verified, TicketFault> {
-        let (issued_at, expires_at) = self.check_times(claims, now)?;
-        let session_expires_at = claims.optional_moment("session_exp")?;
+        let policy = &self.policy;
+        let set = ClaimSet { claims, names: &policy.claims };
+        let (issued_at, expires_at) = self.check_times(&set, now)?;
+        let session_expires_at = set.optional_moment("session_exp")?;
         if session_expires_at.is_some_and(|end| end <= now) {
             return Err(TicketFault::Expired);
         }
-        self.check_addressee(claims)?;
-        self.check_typ(typ)?;
+        self.check_addressee(&set)?;
+        policy.check_kind(typ, claims)?;
+        let own = policy.kind == TokenKind::Ticket;
+        let player = set.player(&policy.player_prefix, !own)?;
+        let name = set.name()?;
+        let jti = set.ticket_id()?;
+        if jti.is_none() && (own || policy.single_use) {
+            return Err(TicketFault::MissingClaim("jti"));
+        }
         Ok(Verified {
-            player: claims.player()?,
-            name: claims.name()?,
-            facts: TicketFacts { jti: Some(claims.ticket_id()?), issued_at, session_expires_at },
+            issuer: Arc::clone(&self.name),
+            single_use: policy.single_use,
+            player,
+            name,
+            facts: TicketFacts { jti, issued_at, session_expires_at },
             expires_at,
-            burned_until: expires_at.plus(self.policy.leeway),
-            grants: claims.grants()?,
+            burned_until: expires_at.plus(policy.leeway),
+            grants: set.grants()?,
         })
     }
 
@@ -97,45 +150,44 @@ impl Verifier {
     /// which it is not; the leeway moves each edge outward by itself.
     fn check_times(&self, claims: &ClaimSet<'_>, now: UnixSeconds) -> Result<(UnixSeconds, UnixSeconds), TicketFault> {
         let expires_at = claims.moment("exp")?;
-        let issued_at = claims.moment("iat")?;
+        let issued_at = claims.optional_moment("iat")?;
+        if issued_at.is_none() && matches!(self.policy.kind, TokenKind::Ticket | TokenKind::SimpleJwtAccess) {
+            return Err(TicketFault::MissingClaim("iat"));
+        }
         let not_before = claims.optional_moment("nbf")?.unwrap_or_default();
         let leeway = self.policy.leeway;
         if now >= expires_at.plus(leeway) {
             return Err(TicketFault::Expired);
         }
-        if now.plus(leeway) < issued_at.max(not_before) {
+        if now.plus(leeway) < issued_at.unwrap_or_default().max(not_before) {
             return Err(TicketFault::NotYetValid);
         }
-        let lifetime = Duration::from_secs(expires_at.0.saturating_sub(issued_at.0));
+        // A token that does not say since when it is good is from now at the latest, by the issuer's clock.
+        let since = issued_at.unwrap_or(now.plus(leeway));
+        let lifetime = Duration::from_secs(expires_at.0.saturating_sub(since.0));
         if lifetime > self.policy.max_lifetime {
             return Err(TicketFault::LifetimeTooLong);
         }
-        Ok((issued_at, expires_at))
+        let earliest = UnixSeconds(expires_at.0.saturating_sub(self.policy.max_lifetime.as_secs()));
+        Ok((issued_at.unwrap_or(earliest), expires_at))
     }
 
     fn check_addressee(&self, claims: &ClaimSet<'_>) -> Result<(), TicketFault> {
-        if claims.text("iss")? != self.policy.issuer {
+        if let Some(issuer) = &self.policy.issuer
+            && claims.text("iss")? != issuer
+        {
             return Err(TicketFault::WrongIssuer);
         }
-        if !claims.texts("aud")?.contains(&self.policy.audience.as_str()) {
-            return Err(TicketFault::WrongAudience);
+        match &self.policy.audience {
+            Some(audience) if !claims.texts("aud")?.contains(&audience.as_str()) => {
+                return Err(TicketFault::WrongAudience);
+            }
+            None if claims.optional_texts("aud")?.is_some() => return Err(TicketFault::WrongAudience),
+            _ => {}
         }
         let Some(nodes) = claims.optional_texts("nodes")? else { return Ok(()) };
         let here = self.policy.node.as_deref();
         if here.is_some_and(|here| nodes.contains(&here)) { Ok(()) } else { Err(TicketFault::WrongNode) }
-    }
-
-    fn check_typ(&self, typ: Option<&str>) -> Result<(), TicketFault> {
-        let plain = |text: &str| {
-            let lower = text.to_ascii_lowercase();
-            lower.strip_prefix("application/").map(str::to_owned).unwrap_or(lower)
-        };
-        let passes = match typ.map(plain) {
-            Some(typ) if typ == plain(&self.policy.typ) => true,
-            Some(typ) => typ == "jwt" && !self.policy.require_typ,
-            None => !self.policy.require_typ,
-        };
-        if passes { Ok(()) } else { Err(TicketFault::WrongType) }
     }
 }
 
