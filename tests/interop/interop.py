@@ -9,6 +9,7 @@ import json
 import signal
 import sys
 import time
+from pathlib import Path
 
 from browser import Browser, open_websocket
 from processes import HERE, Muster, Service, fail, folder, run, shared_secret
@@ -263,14 +264,14 @@ KINDS = [django_session, django_simplejwt, fastapi_pyjwt, fastapi_jose, node_oid
 def main():
     global checks
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--muster", required=True, help="the binary")
-    parser.add_argument("--node", required=True, help="provider.mjs, beside its modules")
+    parser.add_argument("--muster", required=True, type=Path, help="the binary")
+    parser.add_argument("--node", required=True, type=Path, help="provider.mjs, beside its modules")
     parser.add_argument("only", nargs="*", help="kinds of backend; all if none is named")
     flags = parser.parse_args()
     for kind in KINDS:
         if not flags.only or kind.__name__ in flags.only:
             began, checks = time.monotonic(), 0
-            kind(flags.muster, flags.node)
+            kind(flags.muster.resolve(), flags.node.resolve())
             print(f"{kind.__name__}: {checks} checks in {time.monotonic() - began:.1f} s", flush=True)
 
 

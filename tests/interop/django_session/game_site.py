@@ -51,7 +51,7 @@ from django.views.decorators.http import require_POST  # noqa: E402
 
 
 # Asked by muster for each new link, with the cookies of the player's own request.
-def muster_auth(request):
+def who_plays(request):
     if request.user.is_authenticated:
         return JsonResponse({"sub": f"django:{request.user.pk}", "name": request.user.get_username()})
     # Django forgets a disabled user's login; whoever holds the session may be told why.
@@ -63,7 +63,7 @@ def muster_auth(request):
 # Fetched by the page for a WebTransport link, which carries no cookies.
 @login_required
 @require_POST
-def muster_ticket(request):
+def game_ticket(request):
     now = int(time.time())
     claims = {"iss": "muster", "aud": "muster", "sub": f"django:{request.user.pk}", "jti": uuid.uuid4().hex}
     claims |= {"name": request.user.get_username(), "iat": now, "exp": now + 60}
@@ -76,8 +76,8 @@ urlpatterns = [
     path("login/", LoginView.as_view()),
     path("logout/", LogoutView.as_view()),
     path("play/", login_required(lambda request: HttpResponse("Hello, " + request.user.get_username()))),
-    path("muster/auth", muster_auth),
-    path("muster/ticket", muster_ticket),
+    path("muster/auth", who_plays),
+    path("muster/ticket", game_ticket),
 ]
 
 if __name__ == "__main__":
