@@ -143,11 +143,30 @@ pub struct Carriers {
     pub subprotocol: bool,
     /// `?ticket=`.
     pub query: bool,
+    /// `?token=`.
+    pub query_token: bool,
+    /// `bearer`, and the token after it, among the subprotocols.
+    pub bearer_subprotocol: bool,
 }
 
 impl Default for Carriers {
     fn default() -> Self {
-        Self { header: true, subprotocol: true, query: true }
+        Self { header: true, subprotocol: true, query: true, query_token: false, bearer_subprotocol: false }
+    }
+}
+
+impl Carriers {
+    /// The one of the offered subprotocols to answer with. A page that offers `bearer` and a token and nothing else speaks
+    /// muster.1 all the same: it says `bearer` because its backend wanted to hear that.
+    pub fn answer<'a>(self, offers: impl IntoIterator<Item = &'a str>) -> Option<&'static str> {
+        let mut bearer = false;
+        for offer in offers {
+            if offer == PROTOCOL {
+                return Some(PROTOCOL);
+            }
+            bearer |= self.bearer_subprotocol && offer == BEARER;
+        }
+        bearer.then_some(BEARER)
     }
 }
 
@@ -162,6 +181,7 @@ impl RequestParts<'_> {
         for (key, value) in pairs(self.query) {
             match key {
                 "ticket" if self.carriers.query => found.ticket(&value)?,
+                "token" if self.carriers.query_token => found.ticket(&value)?,
                 "resume" => found.resume(&value)?,
                 "join" => wish = value.parse()?,
                 _ => {}
@@ -175,11 +195,16 @@ impl RequestParts<'_> {
                 found.ticket(token.trim())?;
             }
         }
-        if !self.protocols.is_empty() && !self.protocols.contains(&PROTOCOL) {
+        if !self.protocols.is_empty() && self.carriers.answer(self.protocols.iter().copied()).is_none() {
             return Err(BadRequest::Version);
         }
-        for offer in &self.protocols {
-            if let Some(ticket) = offer.strip_prefix("ticket.") {
+        let mut offers = self.protocols.iter();
+        while let Some(offer) = offers.next() {
+            if self.carriers.bearer_subprotocol && *offer == BEARER {
+                if let Some(token) = offers.next() {
+                    found.ticket(token)?;
+                }
+            } else if let Some(ticket) = offer.strip_prefix("ticket.") {
                 if self.carriers.subprotocol {
                     found.ticket(ticket)?;
                 }
@@ -253,6 +278,9 @@ fn pairs(query: &str) -> impl Iterator<Item = (&str, String)> {
         .map(|(key, value)| (key, percent_decode_str(value).decode_utf8_lossy().into_owned()))
 }
 
+/// The subprotocol that stands before a token.
+const BEARER: &str = "bearer";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -274,6 +302,32 @@ mod tests {
         assert_eq!(cookie.read(), Ok((ticket, Wish::None)));
         let unasked = RequestParts { cookies: vec!["t=a.b.c"], ..RequestParts::default() };
         assert_eq!(unasked.read(), Ok((None, Wish::None)));
+    }
+
+    #[test]
+    fn the_carriers_of_other_backends_pages_are_read_where_they_are_switched_on() {
+        let on = Carriers { query_token: true, bearer_subprotocol: true, ..Carriers::default() };
+        let ticket = Ok((Some(Credentials::Ticket(RawTicket("a.b.c".into()))), Wish::None));
+        let query = |carriers| RequestParts { query: "token=a.b.c", carriers, ..RequestParts::default() };
+        assert_eq!(query(on).read(), ticket);
+        assert_eq!(query(Carriers::default()).read(), Ok((None, Wish::None)));
+        let offers = |protocols, carriers| RequestParts { protocols, carriers, ..RequestParts::default() };
+        assert_eq!(offers(vec!["bearer", "a.b.c"], on).read(), ticket);
+        assert_eq!(offers(vec!["muster.1", "bearer", "a.b.c"], on).read(), ticket);
+        assert_eq!(offers(vec!["bearer", "a.b.c", "muster.1"], on).read(), ticket);
+        assert_eq!(offers(vec!["bearer"], on).read(), Ok((None, Wish::None)), "the token is still to come");
+        assert_eq!(offers(vec!["bearer", "a.b.c"], Carriers::default()).read(), Err(BadRequest::Version));
+        assert_eq!(offers(vec!["bearer", "a", "ticket.b"], on).read(), Err(BadRequest::CarriersDiffer));
+        assert_eq!(offers(vec!["a.b.c"], on).read(), Err(BadRequest::Version));
+    }
+
+    #[test]
+    fn what_is_answered_was_offered_and_is_never_the_token() {
+        let on = Carriers { bearer_subprotocol: true, ..Carriers::default() };
+        assert_eq!(on.answer(["bearer", "a.b.c"]), Some("bearer"));
+        assert_eq!(on.answer(["bearer", "a.b.c", "muster.1"]), Some("muster.1"));
+        assert_eq!(on.answer(["a.b.c"]), None);
+        assert_eq!(Carriers::default().answer(["bearer", "a.b.c"]), None);
     }
 
     #[test]

@@ -106,7 +106,8 @@ impl Server {
         let hub = Hub::new(limits, reservation, games, Arc::clone(&metrics), clock, seed);
         let directory = Arc::new(Embedded::new(MAX_USED_TICKETS));
         let verifier = keys.verifier()?;
-        let admission = Admission::new(hub.clone(), verifier, directory, &config.tickets, config.origin_policy());
+        let admission =
+            Admission::new(hub.clone(), verifier, directory, &config.ticket_settings(), config.origin_policy());
         let listener = bind(config.listen, "--listen")?;
         let address =
             listener.local_addr().map_err(|reason| ListenError { flag: "--listen", address: config.listen, reason })?;

@@ -122,6 +122,8 @@ impl Admission {
                 header: takes(Carrier::Header),
                 subprotocol: takes(Carrier::Subprotocol),
                 query: takes(Carrier::Query),
+                query_token: takes(Carrier::QueryToken),
+                bearer_subprotocol: takes(Carrier::BearerSubprotocol),
             },
             first_message: takes(Carrier::FirstMessage),
             cookie: tickets.cookie.clone(),

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::ConfigError;
 use super::origin::is_loopback_authority;
+use super::settings::Carrier;
 use crate::ticket::Algorithm;
 
 /// One `[[issuers]]` table. What is `None` is as the profile says.
@@ -67,7 +68,7 @@ pub struct IssuerSettings {
     pub max_lifetime: Option<Duration>,
     /// Where a token may travel, beyond `tickets.carriers`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub carriers: Option<Vec<PageCarrier>>,
+    pub carriers: Option<Vec<Carrier>>,
 }
 
 /// Whose tokens an issuer's are.
@@ -85,16 +86,6 @@ pub enum Profile {
     FastApi,
     /// Access tokens of an OpenID Connect provider. ID tokens are refused where they can be told apart.
     Oidc,
-}
-
-/// A place where the pages of other backends put their tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum PageCarrier {
-    /// `?token=` in the address.
-    QueryToken,
-    /// `Sec-WebSocket-Protocol: bearer, <token>`; `bearer` is echoed.
-    BearerSubprotocol,
 }
 
 impl IssuerSettings {
@@ -123,7 +114,7 @@ impl IssuerSettings {
             actions: claim("actions"),
             single_use: Some(false),
             max_lifetime: Some(Duration::from_millis(90_500)),
-            carriers: Some(vec![PageCarrier::QueryToken, PageCarrier::BearerSubprotocol]),
+            carriers: Some(vec![Carrier::QueryToken, Carrier::BearerSubprotocol]),
         }
     }
 
@@ -138,12 +129,12 @@ impl IssuerSettings {
     }
 
     /// Where a token may travel, beyond `tickets.carriers`.
-    pub fn carriers(&self) -> &[PageCarrier] {
+    pub fn carriers(&self) -> &[Carrier] {
         match (&self.carriers, self.profile) {
             (Some(listed), _) => listed,
             (None, Profile::Muster) => &[],
-            (None, Profile::SimpleJwt | Profile::FastApi) => &[PageCarrier::QueryToken, PageCarrier::BearerSubprotocol],
-            (None, Profile::Oidc) => &[PageCarrier::BearerSubprotocol],
+            (None, Profile::SimpleJwt | Profile::FastApi) => &[Carrier::QueryToken, Carrier::BearerSubprotocol],
+            (None, Profile::Oidc) => &[Carrier::BearerSubprotocol],
         }
     }
 }
@@ -291,12 +282,12 @@ mod tests {
         let site = issuer("name = 'site'\nprofile = 'simplejwt'\nkeys = ['k']").unwrap();
         assert!(check_issuers(std::slice::from_ref(&site)).is_ok());
         assert!(!site.single_use() && site.max_lifetime() == Duration::from_secs(3_600));
-        assert_eq!(site.carriers(), [PageCarrier::QueryToken, PageCarrier::BearerSubprotocol]);
+        assert_eq!(site.carriers(), [Carrier::QueryToken, Carrier::BearerSubprotocol]);
         let own =
             issuer("name = 'own'\nprofile = 'muster'\nkeys = ['k']\nmax_lifetime = 60\ncarriers = ['query-token']");
         let own = own.unwrap();
         assert!(own.single_use() && own.max_lifetime() == Duration::from_secs(60));
-        assert_eq!(own.carriers(), [PageCarrier::QueryToken]);
+        assert_eq!(own.carriers(), [Carrier::QueryToken]);
         assert!(issuer("name = 'a'\nkeys = ['k']").is_err(), "the profile must be said");
     }
 

@@ -74,7 +74,7 @@ pub const KNOBS: &[Knob] = &[
     knob("tickets.max_lifetime", "seconds", "The longest time from a ticket's `iat` to its `exp`. Over it: bad-ticket (4401)."),
     knob("tickets.single_use", "true or false", "Whether a ticket opens one place only. A second use: ticket-used (4409)."),
     knob("tickets.cookie", "cookie name", "The cookie that carries a ticket. Without it cookies are not looked at. Needs origins.allowed, since any page's request carries cookies."),
-    knob("tickets.carriers", "list", "Where a ticket may travel: header (Authorization: Bearer), subprotocol, query (?ticket=), first-message. What is not listed is not looked at."),
+    knob("tickets.carriers", "list", "Where a ticket may travel: header (Authorization: Bearer), subprotocol, query (?ticket=), first-message; and as other backends' pages do, which issuers.carriers switches on: query-token (?token=), bearer-subprotocol. What is not listed is not looked at."),
 
     knob("issuers.name", "a-z, 0-9, -", "Required. What logs and metrics call the issuer; at most 8 issuers, none called muster, which is the one of [tickets]."),
     knob("issuers.profile", "muster, simplejwt, fastapi or oidc", "Required. Whose tokens these are, which sets what is not set below. muster: as [tickets]. simplejwt: access tokens of djangorestframework-simplejwt (token_type access; refresh tokens are refused), player user_id. fastapi: what PyJWT and python-jose sign: sub and exp, iss and aud only if asked for. oidc: an OpenID Connect provider's access tokens (typ at+jwt or JWT; ID tokens are refused where they can be told apart), issuer and audience required."),

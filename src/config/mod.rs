@@ -14,7 +14,7 @@ mod show;
 mod validate;
 
 pub use error::{ConfigError, ListenError};
-pub use issuers::{IssuerSettings, OWN_NAME, PageCarrier, Profile};
+pub use issuers::{IssuerSettings, OWN_NAME, Profile};
 pub use knobs::{KNOBS, Knob};
 pub use load::{CONFIG_VARIABLE, Override, Sources, load};
 pub(crate) use origin::is_loopback_authority;

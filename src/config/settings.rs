@@ -89,7 +89,7 @@ pub struct TicketSettings {
     /// The cookie that carries a ticket. Default none: cookies are not looked at.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cookie: Option<String>,
-    /// Where a ticket may travel, besides the cookie. Default all.
+    /// Where a ticket may travel, besides the cookie. Default all but those of other backends' pages.
     pub carriers: Vec<Carrier>,
 }
 
@@ -120,6 +120,10 @@ pub enum Carrier {
     Query,
     /// The first message of the link.
     FirstMessage,
+    /// `?token=` in the address, as the pages of other backends have it.
+    QueryToken,
+    /// `Sec-WebSocket-Protocol: bearer, <token>`, likewise; `bearer` is echoed.
+    BearerSubprotocol,
 }
 
 /// The certificate and who uses it.

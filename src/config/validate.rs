@@ -7,7 +7,7 @@ use super::error::ConfigError;
 use super::issuers::check_issuers;
 use super::load::{Sources, load};
 use super::origin::OriginPolicy;
-use super::settings::{Settings, TlsWebSocket};
+use super::settings::{Settings, TicketSettings, TlsWebSocket};
 
 /// Settings that have been checked. Reads like [`Settings`]; cannot be changed any more.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,6 +51,17 @@ impl Config {
         } else {
             OriginPolicy::Listed(allowed.iter().cloned().collect())
         }
+    }
+
+    /// `tickets`, and among its carriers those that the issuers' tokens travel by.
+    pub fn ticket_settings(&self) -> TicketSettings {
+        let mut tickets = self.settings.tickets.clone();
+        for carrier in self.settings.issuers.iter().flat_map(|issuer| issuer.carriers()) {
+            if !tickets.carriers.contains(carrier) {
+                tickets.carriers.push(*carrier);
+            }
+        }
+        tickets
     }
 
     /// Whether there is, or will be, a certificate.

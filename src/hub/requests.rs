@@ -11,6 +11,7 @@ use crate::ids::{GameName, PlayerId};
 use crate::lobby::{ListFilter, Lobby, LobbySettings, OpRefusal, Role, StartRule};
 use crate::request::Wish;
 use crate::text::LobbyName;
+use crate::ticket::Action;
 use crate::wire::{Code, LobbyFilter, LobbySpec, Refusal, Reply, Request, ServerMessage};
 
 /// Why a request is not carried out.
@@ -48,6 +49,10 @@ impl Hub {
 
 impl Turn<'_> {
     fn carry_out(&mut self, player: &PlayerId, request: Request) -> Result<(), Refused> {
+        let grants = self.state.players.get(player).map(|presence| &presence.grants);
+        if action_of(&request).is_some_and(|action| grants.is_none_or(|grants| !grants.allows(action))) {
+            return Err(JoinFault::Forbidden.into());
+        }
         match request {
             Request::Join { wish } => self.join(player, &wish),
             Request::Create(spec) => self.create_for(player, spec),
@@ -167,6 +172,21 @@ impl Turn<'_> {
         }
         self.send(player, &list);
         Ok(())
+    }
+}
+
+/// What the ticket must allow for a request. Where a player may join, its bindings say; to leave is always allowed.
+fn action_of(request: &Request) -> Option<Action> {
+    match request {
+        Request::Join { .. } | Request::Leave | Request::Unwatch => None,
+        Request::Create(_) => Some(Action::Create),
+        Request::Ready(_) => Some(Action::Ready),
+        Request::Chat(_) => Some(Action::Chat),
+        Request::Kick(_) => Some(Action::Kick),
+        Request::Lock(_) => Some(Action::Lock),
+        Request::PassHost(_) => Some(Action::PassHost),
+        Request::Start => Some(Action::Start),
+        Request::Watch(_) => Some(Action::Watch),
     }
 }
 

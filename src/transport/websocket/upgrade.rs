@@ -1,7 +1,7 @@
 //! The request that becomes a WebSocket: read, admitted or refused, upgraded, and handed to its link.
 //!
 //! A native client is refused with an HTTP status before the upgrade. A browser cannot read that: a page that offers
-//! `muster.1` is upgraded, told Goodbye and closed; nothing is held for it.
+//! `muster.1` (or `bearer`, where that is switched on) is upgraded, told Goodbye and closed; nothing is held for it.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::http::{Peer, Play, Response, problem};
 use crate::hub::Place;
 use crate::outbox::Transport;
 use crate::request::{OpenRequest, RequestParts};
-use crate::wire::{Code, PROTOCOL};
+use crate::wire::Code;
 
 /// Turns requests for the play path into links.
 #[derive(Clone)]
@@ -60,7 +60,7 @@ impl WebSockets {
         let protocols: Vec<&str> =
             texts(headers, header::SEC_WEBSOCKET_PROTOCOL).flat_map(|list| list.split(',')).map(str::trim).collect();
         // Only a browser is upgraded to be told why not; one that offers another version understands no Goodbye.
-        let explains = origin.is_some() && protocols.contains(&PROTOCOL);
+        let explains = origin.is_some() && admission.carriers().answer(protocols.iter().copied()).is_some();
         let refuse = |refused: Refused| if explains { Ok(Verdict::Refuse(refused)) } else { Err(answer(refused)) };
         let parts = RequestParts {
             query: request.uri().query().unwrap_or_default(),
@@ -98,8 +98,8 @@ impl Play for WebSockets {
             return problem(Code::Malformed, Some("this path opens links: ask for a WebSocket upgrade"), None);
         }
         let pending = request.extensions_mut().remove::<Arc<Pending>>();
-        let offered = texts(request.headers(), header::SEC_WEBSOCKET_PROTOCOL)
-            .any(|list| list.split(',').any(|offer| offer.trim() == PROTOCOL));
+        let offers = texts(request.headers(), header::SEC_WEBSOCKET_PROTOCOL).flat_map(|list| list.split(','));
+        let protocol = self.admission.carriers().answer(offers.map(str::trim));
         // Before the ticket is looked at: one that came with a broken handshake is not to be used up for nothing.
         let Ok((response, upgrade)) = fastwebsockets::upgrade::upgrade(&mut request) else {
             self.admission.refuse_link(peer.address, Code::ProtocolError);
@@ -110,8 +110,8 @@ impl Play for WebSockets {
             Err(response) => return response,
         };
         let mut response = response.map(|_| Body::empty());
-        if offered {
-            response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(PROTOCOL));
+        if let Some(protocol) = protocol {
+            response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
         }
         let admission = self.admission.clone();
         tokio::spawn(async move {

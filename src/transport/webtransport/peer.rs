@@ -416,7 +416,7 @@ impl Peer {
             self.deadline = Some(now + PARTING);
         } else {
             let asked = request.read(peer, admission);
-            let protocol = request.protocol().filter(|_| asked.is_ok());
+            let protocol = request.protocol(admission).filter(|_| asked.is_ok());
             self.answer.push(h3::answer(200, protocol));
             self.link = Some(Arc::new(Link::new(self.id, Arc::clone(&house.mailbox), admission.limits().queue_bytes)));
             let asked = match asked {

@@ -10,7 +10,7 @@ use super::h3;
 use crate::admission::Admission;
 use crate::outbox::Transport;
 use crate::request::{BadRequest, OpenRequest, RequestParts};
-use crate::wire::{Code, PLAY_PATH, PROTOCOL};
+use crate::wire::{Code, PLAY_PATH};
 
 /// A request for a WebTransport session.
 pub(super) struct Request(SessionRequest);
@@ -55,8 +55,8 @@ impl Request {
     }
 
     /// The protocol to answer with, when some were offered.
-    pub(super) fn protocol(&self) -> Option<&'static str> {
-        self.header("wt-available-protocols").map(|_| PROTOCOL)
+    pub(super) fn protocol(&self, admission: &Admission) -> Option<&'static str> {
+        admission.carriers().answer(self.header("wt-available-protocols").map(h3::string_list).unwrap_or_default())
     }
 
     /// The path and the query.
