@@ -58,7 +58,7 @@ def open_websocket(address, path="/v1/play?join=quick:arena", subprotocols=None,
         )
     except InvalidStatus as refusal:
         problem = json.loads(refusal.response.body or b"{}")
-        return f"HTTP {refusal.response.status_code} {problem.get('type')}"
+        return f"HTTP {refusal.response.status_code} {problem.get('detail') or problem.get('type')}"
     with link:
         try:
             first = link.recv(timeout=10)
