@@ -29,6 +29,7 @@
 //! - [`clock`], [`config`], [`logging`], [`metrics`]: time, settings, lines, figures
 //! - [`outbox`]: the way out to one link; [`directory`]: what must be true across nodes
 //! - [`certificate`]: the certificate in force; [`request`]: what a request that opens a link says
+//! - [`fetch`]: the requests the server makes; [`jwks`]: keys that issuers publish; [`forward`]: asking a backend who it is
 //! - [`ticker`]: sessions on their schedule
 //! - [`hub`]: who is where; [`admission`]: who gets in
 //! - [`http`], [`transport`]: the edges of the server; [`client`]: the other end
@@ -44,10 +45,13 @@ pub mod clock;
 pub mod codec;
 pub mod config;
 pub mod directory;
+pub mod fetch;
+pub mod forward;
 pub mod game;
 pub mod http;
 pub mod hub;
 pub mod ids;
+pub mod jwks;
 pub mod limits;
 pub mod lobby;
 pub mod logging;

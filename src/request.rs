@@ -83,6 +83,33 @@ pub enum Credentials {
     Ticket(RawTicket),
     /// The secret of a place it had.
     Resume(ResumePoint),
+    /// What the backend is to be asked with.
+    PassedOn(PassedOn),
+}
+
+/// What of a request is passed on to the backend that knows who shows it. Its `Debug` shows names alone.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct PassedOn {
+    /// The listed cookies, as a `Cookie` header holds them; empty if there was none.
+    pub cookies: String,
+    /// The listed headers that were there, with their values.
+    pub headers: Vec<(String, String)>,
+}
+
+impl fmt::Debug for PassedOn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.headers.iter().map(|(name, _)| name).collect();
+        f.debug_struct("PassedOn").field("headers", &names).finish_non_exhaustive()
+    }
+}
+
+/// The names of what may be passed on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PassedNames {
+    /// Cookies.
+    pub cookies: Vec<String>,
+    /// Headers, in lower case.
+    pub headers: Vec<String>,
 }
 
 /// Everything of the request that muster looks at.
@@ -132,6 +159,10 @@ pub struct RequestParts<'a> {
     pub ticket_cookie: Option<&'a str>,
     /// Which other carriers are looked at.
     pub carriers: Carriers,
+    /// The cookies to pass on to the backend, where one is asked and the page may show them.
+    pub passed_cookies: &'a [String],
+    /// The headers to pass on to the backend, with their values.
+    pub passed_headers: Vec<(&'a str, &'a str)>,
 }
 
 /// The carriers of tickets that are looked at. What comes by another one is as if it had not come.
@@ -222,7 +253,20 @@ impl RequestParts<'_> {
                 }
             }
         }
-        Ok((found.0, wish))
+        Ok((found.0.or_else(|| self.passed_on()), wish))
+    }
+
+    /// What the backend is asked with; it is looked at only when there is neither a ticket nor a resume point.
+    fn passed_on(&self) -> Option<Credentials> {
+        let all = self.cookies.iter().flat_map(|header| header.split(';')).map(str::trim);
+        let listed = all.filter(|pair| {
+            pair.split_once('=').is_some_and(|(name, _)| self.passed_cookies.iter().any(|listed| listed == name))
+        });
+        let cookies = listed.collect::<Vec<_>>().join("; ");
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let headers: Vec<_> = self.passed_headers.iter().map(owned).collect();
+        let shown = !cookies.is_empty() || !headers.is_empty();
+        shown.then_some(Credentials::PassedOn(PassedOn { cookies, headers }))
     }
 }
 
@@ -283,6 +327,7 @@ const BEARER: &str = "bearer";
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::panic)]
     use super::*;
 
     fn parts(query: &str) -> RequestParts<'_> {
@@ -302,6 +347,26 @@ mod tests {
         assert_eq!(cookie.read(), Ok((ticket, Wish::None)));
         let unasked = RequestParts { cookies: vec!["t=a.b.c"], ..RequestParts::default() };
         assert_eq!(unasked.read(), Ok((None, Wish::None)));
+    }
+
+    #[test]
+    fn only_listed_cookies_and_headers_are_passed_on_and_only_without_a_ticket() {
+        let listed = ["sessionid".to_owned()];
+        let parts = |query| RequestParts {
+            query,
+            cookies: vec!["theme=dark; sessionid=canary", "csrftoken=x;sessionid2=y"],
+            passed_cookies: &listed,
+            passed_headers: vec![("x-session", "canary")],
+            ..RequestParts::default()
+        };
+        let Ok((Some(Credentials::PassedOn(shown)), _)) = parts("").read() else { panic!("nothing is passed on") };
+        assert_eq!(shown.cookies, "sessionid=canary");
+        assert_eq!(shown.headers, [("x-session".to_owned(), "canary".to_owned())]);
+        assert!(!format!("{shown:?}").contains("canary"));
+        let ticket = Some(Credentials::Ticket(RawTicket("a.b.c".into())));
+        assert_eq!(parts("ticket=a.b.c").read().map(|(found, _)| found), Ok(ticket));
+        let unlisted = RequestParts { cookies: vec!["theme=dark"], passed_cookies: &listed, ..RequestParts::default() };
+        assert_eq!(unlisted.read(), Ok((None, Wish::None)));
     }
 
     #[test]

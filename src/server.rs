@@ -19,6 +19,7 @@ mod backend;
 mod key_files;
 mod keys;
 mod listen;
+mod outbound;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -74,6 +75,9 @@ pub enum ServeError {
     /// A key file cannot be used.
     #[error("{0}")]
     Keys(String),
+    /// What is to be asked elsewhere cannot be.
+    #[error("{0}")]
+    Outbound(String),
     /// The games cannot run at the rate that is configured.
     #[error("sessions.tick_rate: {0}")]
     Game(BadGame),
@@ -105,15 +109,17 @@ impl Server {
         let (limits, reservation) = (config.limits.clone(), config.sessions.reservation);
         let hub = Hub::new(limits, reservation, games, Arc::clone(&metrics), clock, seed);
         let directory = Arc::new(Embedded::new(MAX_USED_TICKETS));
-        let verifier = keys.verifier()?;
-        let admission =
-            Admission::new(hub.clone(), verifier, directory, &config.ticket_settings(), config.origin_policy());
+        let verifier = keys.load(|verifier| verifier)?;
+        let elsewhere = outbound::elsewhere(&config, clock, &metrics)?;
+        let origins = config.origin_policy();
+        let admission = Admission::new(hub.clone(), verifier, directory, &config.ticket_settings(), origins, elsewhere);
         let listener = bind(config.listen, "--listen")?;
         let address =
             listener.local_addr().map_err(|reason| ListenError { flag: "--listen", address: config.listen, reason })?;
 
         let (closing, stop, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
         tasks.spawn(hub.clone().run(stop.clone()));
+        outbound::follow_issuers(&admission, &keys, &stop, &tasks);
         let backend =
             Arc::new(NodeBackend { hub: hub.clone(), certificates: certificates.clone(), keys: Arc::clone(&keys) });
         let http = Http::new(&config, backend, Arc::clone(&metrics), WebSockets::new(admission.clone()));
@@ -181,9 +187,8 @@ impl Server {
         if let Some(store) = &self.certificates {
             store.log(store.reload(self.hub.clock().unix().0).map(|()| true));
         }
-        match self.keys.verifier() {
-            Ok(verifier) => self.admission.replace_verifier(verifier),
-            Err(fault) => tracing::error!(%fault, "the keys stay as they were"),
+        if let Err(fault) = self.keys.load(|verifier| self.admission.replace_verifier(verifier)) {
+            tracing::error!(%fault, "the keys stay as they were");
         }
     }
 

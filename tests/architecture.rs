@@ -27,6 +27,9 @@ const ROOMS: &[(&str, u8, Kind)] = &[
     ("config", 3, Kind::Runtime),
     ("logging", 4, Kind::Runtime),
     ("request", 5, Kind::Runtime),
+    ("fetch", 4, Kind::Runtime),
+    ("jwks", 6, Kind::Runtime),
+    ("forward", 6, Kind::Runtime),
     ("hub", 7, Kind::Runtime),
     ("admission", 8, Kind::Runtime),
     ("http", 9, Kind::Runtime),
@@ -67,7 +70,7 @@ const IMPURE: &[&str] = &[
 ];
 
 /// A library, and the one room that uses it.
-const KEPT_IN: &[(&str, &str)] = &[("bincode", "codec"), ("jsonwebtoken", "ticket")];
+const KEPT_IN: &[(&str, &str)] = &[("bincode", "codec"), ("jsonwebtoken", "ticket"), ("hyper_rustls", "fetch")];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {

@@ -15,18 +15,21 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::RwLock;
+use tokio::task::JoinSet;
 
 pub use gate::Pending;
 
 use self::gate::Gate;
 use crate::config::{Carrier, OriginPolicy, TicketSettings};
 use crate::directory::{Burned, Directory, Unavailable};
+use crate::forward::{Asker, Forward, ForwardFault};
 use crate::hub::{Arrival, Hub, JoinFault, Place, Target, encode_goodbye};
 use crate::ids::LobbyId;
+use crate::jwks::{Asked, PublishedRing};
 use crate::limits::Limits;
 use crate::lobby::Role;
 use crate::metrics::Resume;
-use crate::request::{BadRequest, Carriers, Credentials, OpenRequest, RawTicket};
+use crate::request::{BadRequest, Carriers, Credentials, OpenRequest, PassedNames, RawTicket};
 use crate::text::{DisplayName, TextFault};
 use crate::ticket::{self, LobbyBinding, TicketFault, TicketId, UnixSeconds, Verified, Verifier};
 use crate::wire::{ClientFrame, ClientMessage, Code, Goodbye, ServerMessage, decode_client, encode_server};
@@ -44,6 +47,18 @@ struct Inner {
     carriers: Carriers,
     first_message: bool,
     cookie: Option<String>,
+    elsewhere: Elsewhere,
+}
+
+/// Whom admission may ask beyond this node. The default asks nobody.
+#[derive(Clone, Default)]
+pub struct Elsewhere {
+    /// The issuers whose keys are fetched.
+    pub published: Vec<PublishedRing>,
+    /// The backend that knows players without a ticket.
+    pub forward: Option<Forward>,
+    /// What is passed on to it.
+    pub passed: PassedNames,
 }
 
 /// Why a peer is not let in, as it is told.
@@ -100,6 +115,10 @@ enum Fault {
     NobodyWaits,
     #[error("no ticket")]
     NoTicket,
+    #[error("{0}")]
+    Forward(#[from] ForwardFault),
+    #[error("the issuer of the ticket cannot be asked for its keys")]
+    KeysUnavailable,
 }
 
 impl Admission {
@@ -110,6 +129,7 @@ impl Admission {
         directory: Arc<dyn Directory>,
         tickets: &TicketSettings,
         origins: OriginPolicy,
+        elsewhere: Elsewhere,
     ) -> Self {
         let takes = |carrier| tickets.carriers.contains(&carrier);
         Self(Arc::new(Inner {
@@ -127,6 +147,7 @@ impl Admission {
             },
             first_message: takes(Carrier::FirstMessage),
             cookie: tickets.cookie.clone(),
+            elsewhere,
         }))
     }
 
@@ -174,6 +195,18 @@ impl Admission {
     /// The cookie that may carry a ticket, for a page that is listed.
     pub fn ticket_cookie(&self, origin: Option<&str>) -> Option<&str> {
         origin.filter(|origin| self.0.origins.may_read(origin)).and(self.0.cookie.as_deref())
+    }
+
+    /// The cookies and headers to pass on to the backend, for a listed page or a peer that is no page. A browser always
+    /// says its page, so whoever does not has put its cookies there itself.
+    pub fn passed_names(&self, origin: Option<&str>) -> Option<&PassedNames> {
+        let trusted = origin.is_none_or(|origin| self.0.origins.may_read(origin));
+        (trusted && self.0.elsewhere.forward.is_some()).then_some(&self.0.elsewhere.passed)
+    }
+
+    /// The issuers whose keys are fetched.
+    pub fn published(&self) -> &[PublishedRing] {
+        &self.0.elsewhere.published
     }
 
     /// Notes that a request was refused for what it says, before any credentials were looked at.
@@ -234,25 +267,70 @@ impl Admission {
                 hub.metrics().resumes.of(Resume::Refused).inc();
                 Fault::NobodyWaits
             }),
+            Some(Credentials::PassedOn(shown)) => {
+                let forward = self.0.elsewhere.forward.as_ref().ok_or(Fault::NoTicket)?;
+                let asker = Asker { address: request.peer.ip(), origin: request.origin.as_deref() };
+                let verified = forward.ask(shown, asker).await?;
+                self.place(request, verified).await
+            }
             Some(Credentials::Ticket(ticket)) => {
-                let now = hub.clock().unix();
-                let verifier = Arc::clone(&self.0.verifier.read());
-                let verified = verifier.verify(&ticket.0, now)?;
-                if self.0.directory.is_revoked(&verified.player, &verified.facts).await? {
-                    return Err(Fault::Revoked);
-                }
-                let arrival = arrival_of(&verified)?;
-                let target = Target::of(request.wish.clone()).or_else(|| bound_target(&verified));
-                let lobby = target.map(|target| hub.reserve(&arrival, &target)).transpose()?;
-                if verified.single_use
-                    && let Some(jti) = &verified.facts.jti
-                {
-                    self.burn(jti, verified.burned_until, &arrival, lobby).await?;
-                }
-                hub.metrics().tickets_consumed.inc();
-                Ok(hub.arrive(arrival, lobby))
+                let verified = self.verify(&ticket.0).await?;
+                self.place(request, verified).await
             }
         }
+    }
+
+    /// Verifies a ticket; one whose key is not known waits, within bounds, for its issuer to be asked.
+    async fn verify(&self, ticket: &str) -> Result<Verified, Fault> {
+        let verify = || Arc::clone(&self.0.verifier.read()).verify(ticket, self.0.hub.clock().unix());
+        match verify() {
+            Err(TicketFault::UnknownKey) if !self.0.elsewhere.published.is_empty() => {}
+            outcome => return Ok(outcome?),
+        }
+        match self.ask_issuers(ticket).await {
+            Asked::Known => Ok(verify()?),
+            Asked::Unknown => Err(TicketFault::UnknownKey.into()),
+            Asked::Unavailable => Err(Fault::KeysUnavailable),
+        }
+    }
+
+    /// Asks the issuers whose keys are fetched for the key of a ticket. The best of what they say counts.
+    async fn ask_issuers(&self, ticket: &str) -> Asked {
+        let kid = ticket::claimed_kid(ticket);
+        let mut asking = JoinSet::new();
+        for ring in &self.0.elsewhere.published {
+            let (ring, kid) = (ring.clone(), kid.clone());
+            asking.spawn(async move { ring.ask(kid.as_deref()).await });
+        }
+        let mut best = Asked::Unknown;
+        while let Some(asked) = asking.join_next().await {
+            match asked {
+                Ok(Asked::Known) => return Asked::Known,
+                Ok(Asked::Unavailable) => best = Asked::Unavailable,
+                Ok(Asked::Unknown) | Err(_) => {}
+            }
+        }
+        best
+    }
+
+    /// Gives a place to a player who is known: not revoked, a place held, the ticket burned, present.
+    async fn place(&self, request: &OpenRequest, verified: Verified) -> Result<Place, Fault> {
+        let Inner { hub, .. } = &*self.0;
+        if self.0.directory.is_revoked(&verified.player, &verified.facts).await? {
+            return Err(Fault::Revoked);
+        }
+        let arrival = arrival_of(&verified)?;
+        let target = Target::of(request.wish.clone()).or_else(|| bound_target(&verified));
+        let lobby = target.map(|target| hub.reserve(&arrival, &target)).transpose()?;
+        if verified.single_use
+            && let Some(jti) = &verified.facts.jti
+        {
+            self.burn(jti, verified.burned_until, &arrival, lobby).await?;
+        }
+        if matches!(request.credentials, Some(Credentials::Ticket(_))) {
+            hub.metrics().tickets_consumed.inc();
+        }
+        Ok(hub.arrive(arrival, lobby))
     }
 
     /// Uses the ticket up; gives the place back when somebody was first.
@@ -294,6 +372,10 @@ impl Fault {
             Self::Name(_) => return Refused { reason: "bad-name", ..Code::Malformed.into() },
             Self::Place(fault) => return Refused { reason: fault.slug(), ..fault.code().into() },
             Self::Used => Code::TicketUsed,
+            Self::Forward(ForwardFault::Unknown | ForwardFault::Malformed) => Code::BadTicket,
+            Self::Forward(ForwardFault::Forbidden) => Code::Forbidden,
+            Self::Forward(fault) => return Refused { retry_after: fault.retry_after(), ..Code::Overloaded.into() },
+            Self::KeysUnavailable => Code::Overloaded,
             Self::Directory(_) => Code::Overloaded,
         };
         code.into()

@@ -21,10 +21,11 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use wtransport::config::DnsResolver;
-use wtransport::endpoint::endpoint_side;
+use wtransport::endpoint::{ConnectOptions, endpoint_side};
 use wtransport::{ClientConfig, Endpoint};
 
 use super::error::{ConnectError, Refused};
+use super::headers::Headers;
 use super::link::{Link, LinkEnd, Transport};
 use super::target::{Join, Target};
 use super::tickets::TicketSource;
@@ -57,6 +58,8 @@ impl Default for TransportChoice {
 pub(super) enum Credentials {
     Ticket(String),
     Resume(ResumePoint),
+    /// The request's own headers.
+    Headers,
 }
 
 /// How to connect. Cheap to clone: clones share one UDP socket and one TLS configuration, so that thousands of players
@@ -65,6 +68,7 @@ pub(super) enum Credentials {
 pub struct Connector {
     url: String,
     tickets: TicketSource,
+    headers: Headers,
     join: Join,
     choice: TransportChoice,
     head_start: Duration,
@@ -100,6 +104,7 @@ impl Connector {
         Self {
             url: url.into(),
             tickets: TicketSource::Fixed(String::new()),
+            headers: Headers::default(),
             join: Join::Nowhere,
             choice: TransportChoice::default(),
             head_start: Duration::from_millis(250),
@@ -114,6 +119,17 @@ impl Connector {
     #[must_use]
     pub fn ticket(mut self, source: impl Into<TicketSource>) -> Self {
         self.tickets = source.into();
+        self
+    }
+
+    /// Sends a header with the request that opens a link, where the server lets its backend say who the player is (such as
+    /// `Cookie: sessionid=...`). It travels only in place of a ticket: not beside one, and not when coming back to a place.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.add(name, value);
+        if matches!(&self.tickets, TicketSource::Fixed(ticket) if ticket.is_empty()) {
+            self.tickets = TicketSource::None;
+        }
         self
     }
 
@@ -213,8 +229,13 @@ impl Connector {
         let target = Target::parse(&self.url)?;
         let credentials = match resume {
             Some(point) => Credentials::Resume(point),
-            None => Credentials::Ticket(self.tickets.ticket().await?),
+            None => match self.tickets.ticket().await? {
+                Some(ticket) => Credentials::Ticket(ticket),
+                None if self.headers.is_empty() => return Err(ConnectError::NoTicket("and no header either".into())),
+                None => Credentials::Headers,
+            },
         };
+        self.headers.checked()?;
         let choice = match (self.choice, prefer) {
             (TransportChoice::Any { .. }, Some(prefer)) => TransportChoice::Any { prefer },
             (choice, _) => choice,
@@ -232,9 +253,17 @@ impl Connector {
         choice: TransportChoice,
     ) -> Result<(Link, Welcome), ConnectError> {
         let (door, other) = match choice {
-            TransportChoice::Only(transport) => (self.reach(target, transport).await?, None),
+            TransportChoice::Only(transport) => (self.reach(target, transport, credentials).await?, None),
+            // The request for a WebTransport session shows the headers, so whoever races would arrive twice.
+            TransportChoice::Any { prefer } if matches!(credentials, Credentials::Headers) => {
+                let first = tokio::time::timeout(self.deadline / 3, self.reach(target, prefer, credentials)).await;
+                match first {
+                    Ok(Ok(door)) => (door, Some(prefer.other())),
+                    Ok(Err(_)) | Err(_) => (self.reach(target, prefer.other(), credentials).await?, None),
+                }
+            }
             TransportChoice::Any { prefer } => {
-                let door = self.race(target, prefer).await?;
+                let door = self.race(target, prefer, credentials).await?;
                 let other = door.transport().other();
                 (door, Some(other))
             }
@@ -245,7 +274,7 @@ impl Connector {
         let timed_out = |_| Err(ConnectError::Timeout { address: target.authority(), after: patience });
         match (entering.unwrap_or_else(timed_out), other) {
             (Err(error), Some(other)) if error.is_transport() => {
-                let door = self.reach(target, other).await.map_err(|_| error.clone())?;
+                let door = self.reach(target, other, credentials).await.map_err(|_| error.clone())?;
                 // If the ticket was used up on the first way, the first error tells more than "used".
                 self.enter(target, door, credentials).await.map_err(|second| match second {
                     ConnectError::Refused(refused) if refused.is(crate::wire::Code::TicketUsed) => error,
@@ -257,9 +286,9 @@ impl Connector {
     }
 
     /// Tries both ways; the first that is open wins and the other is dropped.
-    async fn race(&self, target: &Target, prefer: Transport) -> Result<Door, ConnectError> {
-        let mut first = pin!(self.reach(target, prefer));
-        let mut second = pin!(self.reach(target, prefer.other()));
+    async fn race(&self, target: &Target, prefer: Transport, credentials: &Credentials) -> Result<Door, ConnectError> {
+        let mut first = pin!(self.reach(target, prefer, credentials));
+        let mut second = pin!(self.reach(target, prefer.other(), credentials));
         match tokio::time::timeout(self.head_start, &mut first).await {
             Ok(Ok(door)) => return Ok(door),
             Ok(Err(error)) => return last_way(second, error, more_telling).await,
@@ -277,10 +306,15 @@ impl Connector {
         }
     }
 
-    async fn reach(&self, target: &Target, transport: Transport) -> Result<Door, ConnectError> {
+    async fn reach(
+        &self,
+        target: &Target,
+        transport: Transport,
+        credentials: &Credentials,
+    ) -> Result<Door, ConnectError> {
         match transport {
             Transport::WebSocket => self.reach_websocket(target).await.map(Door::WebSocket),
-            Transport::WebTransport => self.reach_webtransport(target).await.map(Door::WebTransport),
+            Transport::WebTransport => self.reach_webtransport(target, credentials).await.map(Door::WebTransport),
         }
     }
 
@@ -311,21 +345,42 @@ impl Connector {
         Ok(shared.tls.insert(tls).clone())
     }
 
-    async fn reach_webtransport(&self, target: &Target) -> Result<wtransport::Connection, ConnectError> {
+    async fn reach_webtransport(
+        &self,
+        target: &Target,
+        credentials: &Credentials,
+    ) -> Result<wtransport::Connection, ConnectError> {
         let known = self.shared.lock().quic.is_some();
-        match self.dial_quic(target).await {
+        match self.dial_quic(target, credentials).await {
             // A development server makes a new certificate now and then: ask for its hash again, once.
             Err(ConnectError::Tls { .. }) if known && self.trust == Trust::Auto => {
                 self.shared.lock().quic = None;
-                self.dial_quic(target).await
+                self.dial_quic(target, credentials).await
             }
             outcome => outcome,
         }
     }
 
-    async fn dial_quic(&self, target: &Target) -> Result<wtransport::Connection, ConnectError> {
+    async fn dial_quic(
+        &self,
+        target: &Target,
+        credentials: &Credentials,
+    ) -> Result<wtransport::Connection, ConnectError> {
         let endpoint = self.quic_endpoint(target).await?;
-        let outcome = endpoint.connect(format!("https://{}{PLAY_PATH}", target.authority())).await;
+        let url = format!("https://{}{PLAY_PATH}", target.authority());
+        let options = match credentials {
+            // The request is all there is: the wish goes with it.
+            Credentials::Headers => {
+                let query = if self.join == Join::Nowhere { String::new() } else { format!("?join={}", self.join) };
+                let mut options = ConnectOptions::builder(url + &query);
+                for (name, value) in self.headers.checked()? {
+                    options = options.add_header(name, value.to_str().unwrap_or_default());
+                }
+                options.build()
+            }
+            Credentials::Ticket(_) | Credentials::Resume(_) => ConnectOptions::builder(url).build(),
+        };
+        let outcome = endpoint.connect(options).await;
         outcome.map_err(|error| connecting_error(error, target.authority()))
     }
 
@@ -380,12 +435,14 @@ impl Connector {
         };
         let mut link = match door {
             Door::WebSocket(stream) => {
-                Link::WebSocket(websocket::upgrade(stream, target, &self.join, credentials).await?)
+                Link::WebSocket(websocket::upgrade(stream, target, &self.join, credentials, &self.headers).await?)
             }
             Door::WebTransport(connection) => {
                 let link = WebTransportLink::open(connection).await.map_err(ended)?;
                 let mut link = Link::WebTransport(Box::new(link));
-                link.queue(&mut codec::encode(&self.hello(credentials)));
+                if let Some(hello) = self.hello(credentials) {
+                    link.queue(&mut codec::encode(&hello));
+                }
                 link
             }
         };
@@ -401,13 +458,15 @@ impl Connector {
         }
     }
 
-    fn hello(&self, credentials: &Credentials) -> ClientMessage {
+    /// What shows the credentials on a link whose request has not.
+    fn hello(&self, credentials: &Credentials) -> Option<ClientMessage> {
         let join = self.join.to_string();
         match credentials {
-            Credentials::Ticket(ticket) => ClientMessage::Hello { ticket: ticket.clone(), join, resume: None },
+            Credentials::Ticket(ticket) => Some(ClientMessage::Hello { ticket: ticket.clone(), join, resume: None }),
             Credentials::Resume(point) => {
-                ClientMessage::Hello { ticket: String::new(), join, resume: Some(point.clone()) }
+                Some(ClientMessage::Hello { ticket: String::new(), join, resume: Some(point.clone()) })
             }
+            Credentials::Headers => None,
         }
     }
 }

@@ -14,6 +14,7 @@ mod core;
 mod engine;
 mod error;
 mod event;
+mod headers;
 pub mod http;
 mod inputs;
 mod link;

@@ -12,6 +12,8 @@ use super::error::ConnectError;
 /// Where tickets come from.
 #[derive(Clone)]
 pub enum TicketSource {
+    /// None: the headers of the request say who the player is, see [`super::Connector::header`].
+    None,
     /// One ticket: good for one arrival. Coming back within the grace needs none.
     Fixed(String),
     /// A function that gets a ticket from the game's backend, called whenever one is needed.
@@ -31,19 +33,20 @@ impl TicketSource {
         Self::Function(Arc::new(move || Box::pin(function())))
     }
 
-    /// Whether a second ticket can be had.
+    /// Whether the player can arrive a second time.
     pub(super) fn is_renewable(&self) -> bool {
-        matches!(self, Self::Function(_))
+        matches!(self, Self::Function(_) | Self::None)
     }
 
-    /// A ticket to show.
-    pub(super) async fn ticket(&self) -> Result<String, ConnectError> {
+    /// A ticket to show; none where the headers do.
+    pub(super) async fn ticket(&self) -> Result<Option<String>, ConnectError> {
         let ticket = match self {
+            Self::None => return Ok(None),
             Self::Fixed(ticket) => ticket.clone(),
             Self::Function(function) => function().await.map_err(ConnectError::NoTicket)?,
         };
         let plain = !ticket.is_empty() && ticket.bytes().all(|b| b.is_ascii_graphic());
-        if plain { Ok(ticket) } else { Err(ConnectError::NoTicket("the source gave something else".into())) }
+        if plain { Ok(Some(ticket)) } else { Err(ConnectError::NoTicket("the source gave something else".into())) }
     }
 }
 

@@ -27,6 +27,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 
 use super::connect::Credentials;
 use super::error::{ConnectError, Refused, printable};
+use super::headers::Headers;
 use super::link::{LinkEnd, MAX_MESSAGE};
 use super::target::{Join, Target};
 use crate::wire::{Code, PLAY_PATH, PROTOCOL};
@@ -62,6 +63,7 @@ pub(super) async fn upgrade(
     target: &Target,
     join: &Join,
     credentials: &Credentials,
+    headers: &Headers,
 ) -> Result<WebSocketLink, ConnectError> {
     let address = target.authority();
     let protocol = |why: String| ConnectError::Protocol { address: address.clone(), why };
@@ -71,7 +73,10 @@ pub(super) async fn upgrade(
         why: error.to_string(),
     };
     let key = fastwebsockets::handshake::generate_key();
-    let request = upgrade_request(target, join, credentials, &key).map_err(|error| protocol(error.to_string()))?;
+    let mut request = upgrade_request(target, join, credentials, &key).map_err(|error| protocol(error.to_string()))?;
+    if matches!(credentials, Credentials::Headers) {
+        request.headers_mut().extend(headers.checked()?);
+    }
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
     let exchange = async move {
         let response = sender.send_request(request).await.map_err(broken)?;
@@ -123,6 +128,7 @@ fn upgrade_request(
             let token = URL_SAFE_NO_PAD.encode(point.token.0);
             request.header(SEC_WEBSOCKET_PROTOCOL, format!("{PROTOCOL}, resume.{token}.{}", point.received))
         }
+        Credentials::Headers => request.header(SEC_WEBSOCKET_PROTOCOL, PROTOCOL),
     };
     request.body(Empty::new())
 }

@@ -222,8 +222,8 @@ fn refuse(key: &'static str, problem: String) -> Result<(), ConfigError> {
     Err(ConfigError::Invalid { key, problem })
 }
 
-/// Whether keys may be fetched from this address: over TLS, or from this machine itself.
-fn is_fetchable(url: &str) -> bool {
+/// Whether the server may ask this address: https, or http on loopback; no user, no fragment.
+pub(crate) fn is_fetchable(url: &str) -> bool {
     let (rest, plain) = match (url.strip_prefix("https://"), url.strip_prefix("http://")) {
         (Some(rest), _) => (rest, false),
         (_, Some(rest)) => (rest, true),

@@ -5,6 +5,7 @@
 //! is made in one direction: sources -> [`Settings`] -> [`Config`].
 
 mod error;
+mod forward;
 mod issuers;
 mod knobs;
 mod load;
@@ -14,6 +15,8 @@ mod show;
 mod validate;
 
 pub use error::{ConfigError, ListenError};
+pub use forward::{ForwardSettings, Outbound};
+pub(crate) use issuers::is_fetchable;
 pub use issuers::{IssuerSettings, OWN_NAME, Profile};
 pub use knobs::{KNOBS, Knob};
 pub use load::{CONFIG_VARIABLE, Override, Sources, load};

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::forward::{ForwardSettings, Outbound};
 use super::issuers::IssuerSettings;
 use super::origin::Origin;
 use crate::limits::Limits;
@@ -24,6 +25,10 @@ pub struct Settings {
     pub limits: Limits,
     /// Which tickets are accepted, and where they may travel.
     pub tickets: TicketSettings,
+    /// The backend that knows players by their cookies or headers.
+    pub forward: ForwardSettings,
+    /// How the server makes requests of its own.
+    pub outbound: Outbound,
     /// Whose tokens are accepted beside those of `tickets`. Default none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub issuers: Vec<IssuerSettings>,
@@ -47,6 +52,8 @@ impl Default for Settings {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7777)),
             limits: Limits::default(),
             tickets: TicketSettings::default(),
+            forward: ForwardSettings::default(),
+            outbound: Outbound::default(),
             issuers: Vec::new(),
             tls: Tls::default(),
             origins: Origins::default(),

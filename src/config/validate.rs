@@ -4,6 +4,7 @@ use std::ops::{Deref, RangeInclusive};
 use std::time::Duration;
 
 use super::error::ConfigError;
+use super::forward::check_forward;
 use super::issuers::check_issuers;
 use super::load::{Sources, load};
 use super::origin::OriginPolicy;
@@ -33,6 +34,7 @@ impl Config {
         check_limits(&settings)?;
         check_tickets(&settings, dev)?;
         check_issuers(&settings.issuers)?;
+        check_forward(&settings)?;
         check_tls(&settings, dev)?;
         check_rest(&settings)?;
         Ok(Self { settings, dev })
@@ -104,7 +106,7 @@ fn check_limits(settings: &Settings) -> Result<(), ConfigError> {
 
 fn check_tickets(settings: &Settings, dev: bool) -> Result<(), ConfigError> {
     let tickets = &settings.tickets;
-    if tickets.keys.is_empty() && settings.issuers.is_empty() && !dev {
+    if tickets.keys.is_empty() && settings.issuers.is_empty() && settings.forward.url.is_none() && !dev {
         let problem = "no key to check tickets with: name one (`muster key generate` makes one), or start with --dev";
         return refuse("tickets.keys", problem);
     }

@@ -55,11 +55,21 @@ impl<L: Label, M: Clone + Default> Labelled<L, M> {
         Self::resolved(&family)
     }
 
+    /// One of several metrics of a name, told apart by another label, whose value the operator chose.
+    pub(super) fn of_issuer(family: &IssuerSeries<M>, issuer: &str) -> Self {
+        let labels = |label: &L| [("issuer", issuer.to_owned()), (L::NAME, label.value().to_owned())];
+        let each = L::ALL.iter().map(|label| family.get_or_create(&labels(label)).clone()).collect();
+        Self { each, unexposed: M::default(), label: PhantomData }
+    }
+
     fn resolved(family: &Series<M>) -> Self {
         let each = L::ALL.iter().map(|label| family.get_or_create(&[(L::NAME, label.value())]).clone()).collect();
         Self { each, unexposed: M::default(), label: PhantomData }
     }
 }
+
+/// Series with the issuer as a further label.
+pub(super) type IssuerSeries<M> = Family<[(&'static str, String); 2], M>;
 
 type Series<M> = Family<[(&'static str, &'static str); 1], M>;
 
@@ -138,6 +148,94 @@ impl Label for Resume {
     }
 }
 
+/// What came of fetching an issuer's keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refresh {
+    /// They are in force.
+    Loaded,
+    /// No answer, or one with another status than 200.
+    Unreachable,
+    /// An answer that is no sound key set.
+    Refused,
+}
+
+impl Label for Refresh {
+    const NAME: &'static str = "outcome";
+    const ALL: &'static [Self] = &[Self::Loaded, Self::Unreachable, Self::Refused];
+
+    fn index(self) -> usize {
+        self as usize
+    }
+
+    fn value(self) -> &'static str {
+        match self {
+            Self::Loaded => "loaded",
+            Self::Unreachable => "unreachable",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// What came of asking the backend who a player is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asking {
+    /// It told who it is.
+    Known,
+    /// It had told so seconds ago, and was not asked again.
+    Kept,
+    /// It knows no such player.
+    Unknown,
+    /// It does not let the player in.
+    Forbidden,
+    /// What the peer showed cannot stand in a request.
+    Malformed,
+    /// Too many questions were under way.
+    Busy,
+    /// It had failed, and was left alone.
+    LeftAlone,
+    /// It did not answer in time.
+    Timeout,
+    /// It was not reached, or broke off.
+    Unreachable,
+    /// Its answer said nothing of a player.
+    BadAnswer,
+}
+
+impl Label for Asking {
+    const NAME: &'static str = "outcome";
+    const ALL: &'static [Self] = &[
+        Self::Known,
+        Self::Kept,
+        Self::Unknown,
+        Self::Forbidden,
+        Self::Malformed,
+        Self::Busy,
+        Self::LeftAlone,
+        Self::Timeout,
+        Self::Unreachable,
+        Self::BadAnswer,
+    ];
+
+    fn index(self) -> usize {
+        self as usize
+    }
+
+    fn value(self) -> &'static str {
+        match self {
+            Self::Known => "known",
+            Self::Kept => "kept",
+            Self::Unknown => "unknown",
+            Self::Forbidden => "forbidden",
+            Self::Malformed => "malformed",
+            Self::Busy => "busy",
+            Self::LeftAlone => "left-alone",
+            Self::Timeout => "timeout",
+            Self::Unreachable => "unreachable",
+            Self::BadAnswer => "bad-answer",
+        }
+    }
+}
+
 impl Label for Code {
     const NAME: &'static str = "code";
     const ALL: &'static [Self] = &Code::ALL;
@@ -167,6 +265,8 @@ mod tests {
         places::<Transport>();
         places::<InputDrop>();
         places::<Resume>();
+        places::<Refresh>();
+        places::<Asking>();
         places::<Code>();
     }
 }

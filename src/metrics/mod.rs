@@ -8,12 +8,14 @@ mod label;
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-pub use label::{InputDrop, Label, Labelled, Resume};
+use label::IssuerSeries;
+pub use label::{Asking, InputDrop, Label, Labelled, Refresh, Resume};
 
 use crate::outbox::Transport;
 use crate::wire::Code;
@@ -73,6 +75,21 @@ pub struct Metrics {
     pub game_panics: Counter,
     /// When the certificate in force expires, in Unix time; 0 without one.
     pub certificate_expiry: Gauge,
+    /// Questions to the backend of forward authentication, by outcome.
+    pub forward_requests: Labelled<Asking, Counter>,
+    /// 1 while that backend is left alone since it failed, else 0.
+    pub forward_left_alone: Gauge,
+    jwks_refreshes: IssuerSeries<Counter>,
+    jwks_loaded: Family<[(&'static str, String); 1], Gauge>,
+}
+
+/// The metrics of one issuer whose keys are fetched.
+#[derive(Debug)]
+pub struct IssuerMetrics {
+    /// Fetches of its keys, by outcome.
+    pub refreshes: Labelled<Refresh, Counter>,
+    /// When its keys were last fetched, in Unix time; 0 if never.
+    pub loaded: Gauge,
 }
 
 impl Metrics {
@@ -113,6 +130,14 @@ impl Metrics {
         let certificate_expiry = Gauge::default();
         let help = "When the certificate in force expires, in Unix time; 0 without one";
         at.register_with_unit("certificate_expiry", help, Unit::Seconds, certificate_expiry.clone());
+        let help = "Questions to the backend of forward authentication, by outcome";
+        let forward_requests = Labelled::register(&mut at, "forward_requests", help);
+        let help = "1 while the backend of forward authentication is left alone since it failed";
+        let forward_left_alone = plain(&mut at, "forward_left_alone", help);
+        let jwks_refreshes = plain(&mut at, "jwks_refreshes", "Fetches of an issuer's keys, by outcome");
+        let jwks_loaded = Family::default();
+        let help = "When an issuer's keys were last fetched, in Unix time; 0 if never";
+        at.register_with_unit("jwks_loaded", help, Unit::Seconds, jwks_loaded.clone());
         Self {
             registry: at,
             links,
@@ -140,7 +165,17 @@ impl Metrics {
             resumes,
             game_panics,
             certificate_expiry,
+            forward_requests,
+            forward_left_alone,
+            jwks_refreshes,
+            jwks_loaded,
         }
+    }
+
+    /// The metrics of an issuer by its name. The names come from the configuration alone.
+    pub fn of_issuer(&self, issuer: &str) -> IssuerMetrics {
+        let loaded = self.jwks_loaded.get_or_create(&[("issuer", issuer.to_owned())]).clone();
+        IssuerMetrics { refreshes: Labelled::of_issuer(&self.jwks_refreshes, issuer), loaded }
     }
 
     /// All metrics as OpenMetrics text.

@@ -1,17 +1,19 @@
 //! The keys that tickets are judged by, and in development the one that signs them.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde_json::{Map, Value};
 
 use super::ServeError;
 use super::key_files::read_ring;
 use crate::config::{Config, IssuerSettings, OWN_NAME, Profile};
 use crate::ticket::{
-    Algorithm, Claims, Issuer, KeyHint, MintFault, Signer, Ticket, TicketId, TicketPolicy, TokenKind, UnixSeconds,
-    Verifier, generate_key,
+    Algorithm, Claims, Issuer, KeyFault, KeyHint, KeyRing, MintFault, Signer, Ticket, TicketId, TicketPolicy,
+    TokenKind, UnixSeconds, Verifier, generate_key,
 };
 
 /// Where keys come from.
@@ -21,6 +23,16 @@ pub struct Keys {
     policy: TicketPolicy,
     /// With `--dev` and no key files: muster's own.
     own: Option<Signer>,
+    held: Mutex<Held>,
+}
+
+/// The keys in force, by where they came from.
+#[derive(Default)]
+struct Held {
+    /// Of each source, in order.
+    read: Vec<KeyRing>,
+    /// By the name of the issuer who publishes them.
+    published: BTreeMap<String, KeyRing>,
 }
 
 /// An issuer, and where its keys are.
@@ -53,22 +65,62 @@ impl Keys {
             algorithms: issuer.algorithms.clone(),
             policy: policy_of(issuer, config),
         });
-        Ok(Self { sources: std::iter::once(muster).chain(others).collect(), policy, own })
+        Ok(Self { sources: std::iter::once(muster).chain(others).collect(), policy, own, held: Mutex::default() })
     }
 
-    /// Reads every file and makes what judges tickets by them.
+    /// Reads every file, and hands what judges tickets by them, and by what issuers have published, to `install`.
     ///
     /// # Errors
-    /// [`ServeError::Keys`] names the file and what is wrong with it. One bad file refuses all.
-    pub fn verifier(&self) -> Result<Verifier, ServeError> {
-        let issuers = self.sources.iter().map(|source| {
-            let mut ring = read_ring(&source.paths, source.algorithms.as_deref())?;
-            if let Some(signer) = self.own.as_ref().filter(|_| &*source.name == OWN_NAME) {
-                ring = signer.ring().map_err(|fault| ServeError::Keys(fault.to_string()))?;
-            }
-            Ok(Issuer { name: Arc::clone(&source.name), ring, policy: source.policy.clone() })
+    /// [`ServeError::Keys`] names the file and what is wrong with it. One bad file refuses all; the keys stay as they were.
+    pub fn load<T>(&self, install: impl FnOnce(Verifier) -> T) -> Result<T, ServeError> {
+        let read = self.read()?;
+        let mut held = self.held.lock();
+        let verifier = self.compose(&read, &held.published)?;
+        held.read = read;
+        Ok(install(verifier))
+    }
+
+    /// Takes an issuer's published keys in place of those it published before, and hands what judges by them to `install`.
+    ///
+    /// # Errors
+    /// What does not fit together with the issuer's other keys; all stay as they were.
+    pub fn publish<T>(
+        &self,
+        issuer: &str,
+        ring: &KeyRing,
+        install: impl FnOnce(Verifier) -> T,
+    ) -> Result<T, ServeError> {
+        // Held until it is installed: of two changes at a time neither undoes the other.
+        let mut held = self.held.lock();
+        let mut published = held.published.clone();
+        published.insert(issuer.to_owned(), ring.clone());
+        let verifier = self.compose(&held.read, &published)?;
+        held.published = published;
+        Ok(install(verifier))
+    }
+
+    fn compose(&self, read: &[KeyRing], published: &BTreeMap<String, KeyRing>) -> Result<Verifier, ServeError> {
+        let issuers = self.sources.iter().zip(read).map(|(source, read)| {
+            let Source { name, policy, .. } = source;
+            let bad = |fault: KeyFault| ServeError::Keys(format!("the issuer {name}: {fault}"));
+            let ring = match published.get(&**name) {
+                Some(keys) => read.joined(keys).map_err(bad)?,
+                None => read.clone(),
+            };
+            Ok(Issuer { name: Arc::clone(name), ring, policy: policy.clone() })
         });
         Ok(Verifier::of(issuers.collect::<Result<Vec<_>, ServeError>>()?))
+    }
+
+    /// The keys of each source's files.
+    fn read(&self) -> Result<Vec<KeyRing>, ServeError> {
+        let rings = self.sources.iter().map(|source| match &self.own {
+            Some(signer) if &*source.name == OWN_NAME => {
+                signer.ring().map_err(|fault| ServeError::Keys(fault.to_string()))
+            }
+            _ => read_ring(&source.paths, source.algorithms.as_deref()),
+        });
+        rings.collect()
     }
 
     /// How long a ticket of [`Self::mint`] is good.

@@ -339,6 +339,12 @@ pub enum KeyFault {
     /// A JWK set without keys.
     #[error("the key set is empty")]
     Empty,
+    /// A published set in which nothing is for us.
+    #[error("the key set holds no key of an algorithm that is accepted")]
+    NoneUsable,
+    /// A secret or a private key in a set that everybody can read.
+    #[error("the key is secret, but published: anybody could sign with it")]
+    NotPublic,
     /// A JWK set with very many keys.
     #[error("more than {0} keys")]
     TooMany(usize),

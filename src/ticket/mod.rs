@@ -10,6 +10,7 @@
 
 mod actions;
 mod algorithm;
+mod answer;
 mod claims;
 mod fault;
 mod generate;
@@ -19,6 +20,7 @@ mod mint;
 mod paths;
 mod pem;
 mod policy;
+mod published;
 mod ring;
 mod strict_json;
 mod used;
@@ -39,9 +41,10 @@ pub use key::{Key, KeyFault, KeyHint, KeyId};
 pub use mint::{Claims, MintFault, Signer};
 pub use paths::{ClaimNames, ClaimPath};
 pub use policy::{PolicyFault, TicketPolicy, TokenKind};
+pub use published::PublishedKeys;
 pub use ring::KeyRing;
 pub use used::{Burn, UsedTickets};
-pub use verify::{Issuer, Verifier};
+pub use verify::{Issuer, Verifier, claimed_kid};
 
 use crate::ids::BadId;
 

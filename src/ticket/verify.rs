@@ -191,6 +191,12 @@ impl Issuer {
     }
 }
 
+/// The `kid` that a token claims to be signed by, unchecked: to look for the key, and for nothing else.
+pub fn claimed_kid(token: &str) -> Option<String> {
+    let header = object_of_part(Parts::of(token)?.header)?;
+    header.get("kid")?.as_str().map(str::to_owned)
+}
+
 /// The parts of a compact JWS, still encoded.
 struct Parts<'a> {
     header: &'a str,

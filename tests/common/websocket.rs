@@ -115,7 +115,8 @@ impl WsPeer {
             return Err(answer);
         }
         assert!(answer.head.contains("sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo="), "{}", answer.head);
-        assert!(answer.head.contains("sec-websocket-protocol: muster.1\r\n"), "{}", answer.head);
+        let protocol = if more.contains("Protocol: bearer,") { "bearer" } else { "muster.1" };
+        assert!(answer.head.contains(&format!("sec-websocket-protocol: {protocol}\r\n")), "{}", answer.head);
         Ok(Self { stream, buffer })
     }
 

@@ -36,6 +36,9 @@ pub struct PlayArgs {
     /// Where tickets are fetched, one for each player [default: /dev/ticket of the server, on this machine]
     #[arg(long, value_name = "URL")]
     ticket_url: Option<String>,
+    /// Send this header in place of a ticket, where the server's backend knows players by it; may be given several times
+    #[arg(long, value_name = "NAME: VALUE", conflicts_with_all = ["ticket", "ticket_url"], value_parser = read_header)]
+    header: Vec<(String, String)>,
     /// Use this transport alone
     #[arg(long, value_enum, conflicts_with = "prefer")]
     transport: Option<TransportName>,
@@ -108,6 +111,12 @@ fn read_hash(text: &str) -> Result<[u8; 32], String> {
     Ok(hash)
 }
 
+/// `Name: value`. What is wrong is said without the value, which is a secret.
+fn read_header(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once(':').ok_or("expected NAME: VALUE")?;
+    Ok((name.trim().to_owned(), value.trim().to_owned()))
+}
+
 impl PlayArgs {
     /// The whole command, on a runtime of its own.
     pub(super) fn command(self) -> Result<(), Failure> {
@@ -123,6 +132,9 @@ impl PlayArgs {
     /// # Cancel safety
     /// Dropping the future cuts the links.
     pub async fn run(self) -> Result<(), PlayError> {
+        if self.bots > 0 && !self.header.is_empty() {
+            return Err(PlayError("the headers say who one player is: leave --bots away".into()));
+        }
         if self.bots > 0 && self.ticket.is_some() {
             return Err(PlayError("bots need a ticket each: leave --ticket away, or leave --bots away".into()));
         }
@@ -144,7 +156,10 @@ impl PlayArgs {
             Some(only) => TransportChoice::Only(only.into()),
             None => TransportChoice::Any { prefer: self.prefer.into() },
         };
-        let connector = Connector::new(&self.url).join(self.join.clone()).transport(choice);
+        let mut connector = Connector::new(&self.url).join(self.join.clone()).transport(choice);
+        for (name, value) in &self.header {
+            connector = connector.header(name, value);
+        }
         Ok(match (&self.ca, self.certificate_hash) {
             (Some(file), _) => {
                 let pem = std::fs::read(file)
@@ -158,6 +173,9 @@ impl PlayArgs {
 
     /// The given ticket, or one from the ticket URL whenever it is needed.
     fn tickets(&self, name: &str) -> Result<TicketSource, PlayError> {
+        if !self.header.is_empty() {
+            return Ok(TicketSource::None);
+        }
         if let Some(ticket) = &self.ticket {
             return Ok(ticket.trim().into());
         }

@@ -62,6 +62,7 @@ impl WebSockets {
         // Only a browser is upgraded to be told why not; one that offers another version understands no Goodbye.
         let explains = origin.is_some() && admission.carriers().answer(protocols.iter().copied()).is_some();
         let refuse = |refused: Refused| if explains { Ok(Verdict::Refuse(refused)) } else { Err(answer(refused)) };
+        let passed = admission.passed_names(origin);
         let parts = RequestParts {
             query: request.uri().query().unwrap_or_default(),
             authorization: texts(headers, header::AUTHORIZATION).collect(),
@@ -69,6 +70,13 @@ impl WebSockets {
             cookies: texts(headers, header::COOKIE).collect(),
             ticket_cookie: admission.ticket_cookie(origin),
             carriers: admission.carriers(),
+            passed_cookies: passed.map(|names| names.cookies.as_slice()).unwrap_or_default(),
+            passed_headers: passed
+                .into_iter()
+                .flat_map(|names| &names.headers)
+                .flat_map(|name| headers.get_all(name).iter().map(move |value| (name.as_str(), value)))
+                .filter_map(|(name, value)| Some((name, value.to_str().ok()?)))
+                .collect(),
         };
         let (credentials, wish) = match parts.read() {
             Ok(read) => read,

@@ -41,6 +41,7 @@ impl Request {
     /// [`BadRequest`] when they cannot be read.
     pub(super) fn read(&self, peer: SocketAddr, admission: &Admission) -> Result<OpenRequest, BadRequest> {
         let origin = self.header("origin");
+        let passed = admission.passed_names(origin);
         let parts = RequestParts {
             query: self.target().1,
             authorization: self.header("authorization").into_iter().collect(),
@@ -48,6 +49,12 @@ impl Request {
             cookies: self.header("cookie").into_iter().collect(),
             ticket_cookie: admission.ticket_cookie(origin),
             carriers: admission.carriers(),
+            passed_cookies: passed.map(|names| names.cookies.as_slice()).unwrap_or_default(),
+            passed_headers: passed
+                .into_iter()
+                .flat_map(|names| &names.headers)
+                .filter_map(|name| Some((name.as_str(), self.header(name)?)))
+                .collect(),
         };
         let (credentials, wish) = parts.read()?;
         let origin = origin.map(str::to_owned);

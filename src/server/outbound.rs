@@ -1,0 +1,70 @@
+//! What the server asks of others: the keys of issuers, and who players are.
+//!
+//! Owns: making those who ask, out of the configuration. Must not know: when they ask, or what comes of it.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::ServeError;
+use super::keys::Keys;
+use crate::admission::{Admission, Elsewhere};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::fetch::Fetcher;
+use crate::forward::Forward;
+use crate::jwks::{PublishedRing, Source};
+use crate::metrics::Metrics;
+use crate::request::PassedNames;
+
+/// Makes whom admission may ask. Nobody, and no HTTP client, where nothing is configured.
+///
+/// # Errors
+/// [`ServeError::Outbound`] for certificate authorities or addresses that cannot be used.
+pub fn elsewhere(config: &Config, clock: Clock, metrics: &Arc<Metrics>) -> Result<Elsewhere, ServeError> {
+    let with_url: Vec<_> =
+        config.issuers.iter().filter_map(|issuer| Some((issuer, issuer.jwks_url.as_ref()?))).collect();
+    if with_url.is_empty() && config.forward.url.is_none() {
+        return Ok(Elsewhere::default());
+    }
+    let bad = |key: &str, why: &dyn std::fmt::Display| ServeError::Outbound(format!("{key}: {why}"));
+    let authorities = match &config.outbound.authorities {
+        Some(file) => {
+            let named = |error| bad("outbound.authorities", &format!("{}: {error}", file.display()));
+            Some(std::fs::read(file).map_err(named)?)
+        }
+        None => None,
+    };
+    let fetcher = Fetcher::new(authorities.as_deref()).map_err(|fault| bad("outbound.authorities", &fault))?;
+    let mut published = Vec::new();
+    for (issuer, url) in with_url {
+        let source = Source {
+            issuer: issuer.name.clone(),
+            url: url.parse().map_err(|fault| bad("issuers.jwks_url", &fault))?,
+            algorithms: issuer.algorithms.clone(),
+            interval: config.outbound.jwks_interval,
+            pause: config.outbound.jwks_pause,
+        };
+        published.push(PublishedRing::new(source, fetcher.clone(), clock, metrics.of_issuer(&issuer.name)));
+    }
+    let forward = Forward::new(&config.forward, &fetcher, clock, metrics);
+    let lower = |name: &String| name.to_ascii_lowercase();
+    let passed = PassedNames {
+        cookies: config.forward.cookies.clone(),
+        headers: config.forward.headers.iter().map(lower).collect(),
+    };
+    Ok(Elsewhere { published, forward: forward.map_err(|fault| bad("forward.url", &fault))?, passed })
+}
+
+/// Begins to fetch the issuers' keys; each set is in force as soon as it is read.
+pub fn follow_issuers(admission: &Admission, keys: &Arc<Keys>, stop: &CancellationToken, tasks: &TaskTracker) {
+    for ring in admission.published() {
+        let (admission, keys, issuer) = (admission.clone(), Arc::clone(keys), ring.issuer().to_owned());
+        let publish = move |ring: &_| {
+            let installed = keys.publish(&issuer, ring, |verifier| admission.replace_verifier(verifier));
+            installed.map_err(|fault| fault.to_string())
+        };
+        tasks.spawn(ring.clone().run(publish, stop.clone()));
+    }
+}
