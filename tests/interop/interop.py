@@ -47,8 +47,11 @@ def expect_link(what, opened, subprotocol, player):
 
 
 def expect_no_secret(name, muster):
+    """The server stops, and its whole log, at the level `trace`, tells of refusals and holds no secret."""
+    log = muster.stop()
+    expect(f"{name}: refusals in the log", "slug=\"bad-ticket\"" in log, True)
     for secret in secrets_seen:
-        expect(f"{name}: no ticket, token or cookie in the log", secret in muster.log, False)
+        expect(f"{name}: no ticket, token or cookie in the log", secret in log, False)
 
 
 def django_session(binary, _):
@@ -101,6 +104,8 @@ def django_session(binary, _):
     expect_on_both("the other player", muster, "django:2", headers=[cookie(bob)])
     manage("shell", "--verbosity", "0", "-c", DISABLE_BOB)
     expect_on_both("a disabled user", muster, "4403 forbidden", headers=[cookie(bob)])
+    told = open_websocket(muster.address, headers={"Cookie": cookie(bob).removeprefix("Cookie: ")}, **page)
+    expect("the page of a disabled user", told, "4403 forbidden")
     expect_no_secret("django_session", muster)
 
 
@@ -200,7 +205,7 @@ def node_oidc(binary, node_program):
     muster = Muster(binary, "node_oidc", home, {"http://127.0.0.1:8005": provider.url})
 
     def log_in(**form):
-        whole = {"username": "ada", "password": "correct horse", "client_id": "web", **form}
+        whole = {"username": "ada", "password": "correct horse", "client_id": "game", **form}
         status, answer = Browser().post(f"{provider.url}/token", whole)
         expect("ada obtains tokens", status, 200)
         tokens = json.loads(answer)
@@ -212,6 +217,7 @@ def node_oidc(binary, node_program):
     pair = open_websocket(muster.address, subprotocols=["bearer", access], origin=provider.url)
     expect_link("bearer and the token", pair, "bearer", "u-1815")
     expect_on_both("a token for another audience", muster, "4401 bad-ticket", ticket=log_in(resource="shop")[0])
+    # Its audience is right, since the client is called as the game is.
     expect_on_both("an ID token", muster, "4401 bad-ticket", ticket=id_token)
     expect("a disabled user gets no token", Browser().post(f"{provider.url}/token", DISABLED)[0], 400)
 
@@ -252,7 +258,7 @@ from datetime import timedelta
 token.set_exp(lifetime=timedelta(seconds=-30))
 print""",
 )
-DISABLED = {"username": "mallory", "password": "battery staple", "client_id": "web"}
+DISABLED = {"username": "mallory", "password": "battery staple", "client_id": "game"}
 # What a kiosk's tokens are good for (node_oidc/provider.mjs), and muster's defaults: tickets.leeway, outbound.jwks_pause.
 KIOSK_SECONDS = 1
 LEEWAY = 5

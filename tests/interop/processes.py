@@ -13,7 +13,8 @@ import threading
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-READY_WITHIN = 30
+READY_WITHIN = 60
+PLAYING_WITHIN = 30
 
 _scratch = tempfile.TemporaryDirectory(prefix="muster-interop-")
 WORK = Path(_scratch.name)
@@ -27,7 +28,7 @@ def fail(why):
 @atexit.register
 def _end_all():
     for process in _running:
-        process.send_signal(signal.SIGTERM)
+        process.terminate()
     for process in _running:
         try:
             process.wait(10)
@@ -94,19 +95,38 @@ class Muster(Service):
     def play(self, transport, ticket=None, headers=()):
         """What became of a player of the Rust client: its id, or the refusal as `CODE slug`."""
         command = [self.binary, "play", "--url", f"muster://{self.address}", "--certificate-hash", self.hash]
-        command += ["--transport", transport, "--seconds", "1", "--json"]
+        command += ["--transport", transport, "--seconds", str(PLAYING_WITHIN), "--json"]
         command += [flag for header in headers for flag in ("--header", header)]
         variables = {"MUSTER_TICKET": ticket} if ticket else {}
-        done = subprocess.run(
-            list(map(str, command)), env=clean_environment(variables), capture_output=True, text=True, timeout=60
-        )
-        refused = re.search(r"the server said ([a-z-]+) \((\d+)\)", done.stderr)
+        with subprocess.Popen(
+            list(map(str, command)),
+            env=clean_environment(variables),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as player:
+            summary = {}
+            for line in player.stdout:
+                summary = json.loads(line)
+                # The session's state has come: what was to be shown is shown.
+                if summary.get("tick", 0) > 0:
+                    player.send_signal(signal.SIGINT)
+            said = player.stderr.read()
+        refused = re.search(r"the server said ([a-z-]+) \((\d+)\)", said)
         if refused:
             return f"{refused[2]} {refused[1]}"
-        if done.returncode != 0:
-            return f"exit code {done.returncode}: {done.stderr.strip()}"
-        summary = json.loads(done.stdout.splitlines()[-1])
-        return summary["player"] if summary["snapshots"] > 0 else f"no snapshot: {done.stdout}{done.stderr}"
+        if player.returncode != 0:
+            return f"exit code {player.returncode}: {said.strip()}"
+        return summary["player"] if summary["snapshots"] > 0 else f"no snapshot in {PLAYING_WITHIN} s"
+
+    def stop(self):
+        """Everything it logged, once it has stopped as it should."""
+        self.process.send_signal(signal.SIGTERM)
+        self.await_line(r"\(it has ended\)")
+        if self.process.wait() != 0:
+            fail(f"muster ended with {self.process.returncode}:\n{self.log}")
+        return self.log
 
 
 def folder(name):

@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # Real backends of the kinds that games have, each with a muster in front of it: their players log in and play over both
 # transports, and who must not get in is refused. Installs what the backends run on under target/interop when it is missing.
-# MUSTER names the binary; by default a debug one is built. Needs python3 with venv, and Node 20 with npm.
+# MUSTER names the binary; by default a debug one is built. Arguments name
+# kinds of backend, such as node_oidc; without one all are run. Needs python3 with venv, and Node 20 with npm.
 set -euo pipefail
+[ -z "${MUSTER:-}" ] || MUSTER=$(realpath "$MUSTER")
 cd "$(dirname "$0")"
 here=$PWD
 root=$(cd ../.. && pwd)
@@ -31,4 +33,4 @@ fi
 # Node looks for modules beside the program, so the program goes to where they are.
 cp node_oidc/provider.mjs "$work/node/provider.mjs"
 
-exec "$python" "$here/interop.py" --muster "$MUSTER" --node "$work/node/provider.mjs"
+exec "$python" "$here/interop.py" --muster "$MUSTER" --node "$work/node/provider.mjs" "$@"

@@ -10,7 +10,7 @@ const users = new Map([
   ['mallory', { id: 'u-1984', password: scrambled('battery staple'), disabled: true }],
 ]);
 // What each application gets; a kiosk's token ends at once, so that nobody plays on with it.
-const clients = new Map([['web', { seconds: 300 }], ['kiosk', { seconds: 1 }]]);
+const clients = new Map([['game', { seconds: 300 }], ['kiosk', { seconds: 1 }]]);
 
 const keys = []; // the newest first
 async function addKey(alg) {
