@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use muster::admission::{Admission, Elsewhere};
+use muster::admission::Admission;
 use muster::client::{Connector, Engine, Event, Join, Transport, TransportChoice};
 use muster::clock::Clock;
 use muster::config::{Config, LogLevel, Settings};
@@ -66,8 +66,7 @@ fn admission(criterion: &mut Criterion) {
         );
         let verifier = Verifier::new(signer.ring().unwrap(), TicketPolicy::default());
         let directory = Arc::new(Embedded::new(1_000_000));
-        let admission =
-            Admission::new(hub, verifier, directory, &config.tickets, config.origin_policy(), Elsewhere::default());
+        let admission = Admission::new(hub, verifier, directory, &config.tickets, config.origin_policy());
         let request = || OpenRequest {
             transport: muster::outbox::Transport::Memory,
             peer: SocketAddr::from(([127, 0, 0, 1], 1)),

@@ -112,7 +112,8 @@ impl Server {
         let verifier = keys.load(|verifier| verifier)?;
         let elsewhere = outbound::elsewhere(&config, clock, &metrics)?;
         let origins = config.origin_policy();
-        let admission = Admission::new(hub.clone(), verifier, directory, &config.ticket_settings(), origins, elsewhere);
+        let admission =
+            Admission::asking(hub.clone(), verifier, directory, &config.ticket_settings(), origins, elsewhere);
         let listener = bind(config.listen, "--listen")?;
         let address =
             listener.local_addr().map_err(|reason| ListenError { flag: "--listen", address: config.listen, reason })?;

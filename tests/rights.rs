@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use common::process::fresh_signer;
 use common::{lobby_wish, mint, player, spec};
-use muster::admission::{Admission, Elsewhere};
+use muster::admission::Admission;
 use muster::clock::Clock;
 use muster::codec;
 use muster::config::{OriginPolicy, TicketSettings};
@@ -52,14 +52,7 @@ impl Node {
         let hub = Hub::new(limits, Duration::from_secs(5), games, metrics, Clock::start(), [7; 32]);
         let verifier = Verifier::new(signer.ring().unwrap(), TicketPolicy::default());
         let directory = Arc::new(Embedded::new(10_000));
-        let admission = Admission::new(
-            hub.clone(),
-            verifier,
-            directory,
-            &TicketSettings::default(),
-            OriginPolicy::Dev,
-            Elsewhere::default(),
-        );
+        let admission = Admission::new(hub.clone(), verifier, directory, &TicketSettings::default(), OriginPolicy::Dev);
         let stop = CancellationToken::new();
         tokio::spawn(hub.run(stop.clone()));
         Self { admission, signer, stop }

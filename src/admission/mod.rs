@@ -122,8 +122,19 @@ enum Fault {
 }
 
 impl Admission {
-    /// Decides with these keys and settings, over this hub.
+    /// Decides with these keys and settings, over this hub, and asks nobody else.
     pub fn new(
+        hub: Hub,
+        verifier: Verifier,
+        directory: Arc<dyn Directory>,
+        tickets: &TicketSettings,
+        origins: OriginPolicy,
+    ) -> Self {
+        Self::asking(hub, verifier, directory, tickets, origins, Elsewhere::default())
+    }
+
+    /// As [`Self::new`], and asks elsewhere what is not known here.
+    pub fn asking(
         hub: Hub,
         verifier: Verifier,
         directory: Arc<dyn Directory>,
