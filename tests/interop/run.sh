@@ -33,4 +33,4 @@ fi
 # Node looks for modules beside the program, so the program goes to where they are.
 cp node_oidc/provider.mjs "$work/node/provider.mjs"
 
-exec "$python" "$here/interop.py" --muster "$MUSTER" --node "$work/node/provider.mjs" "$@"
+exec "$python" -B "$here/interop.py" --muster "$MUSTER" --node "$work/node/provider.mjs" "$@"
