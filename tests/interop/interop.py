@@ -84,6 +84,8 @@ def django_session(binary, _):
     # A page that is not listed has the player's cookie too: a browser sends it along.
     other = open_websocket(muster.address, headers=held, subprotocols=["muster.1"], origin="http://evil.example")
     expect("the cookie from another page", other, "HTTP 403 forbidden")
+    from_there = muster.play("webtransport", headers=[cookie(ada), "Origin: http://evil.example"])
+    expect("the same over webtransport", "turned the WebTransport request away" in from_there, True)
     unknown = seen("0123456789abcdefghijklmnopqrstuv")
     expect_on_both("a cookie of nobody", muster, "4401 bad-ticket", headers=[f"Cookie: sessionid={unknown}"])
 
@@ -139,6 +141,7 @@ def django_simplejwt(binary, _):
     expect_link("bearer and the token", pair, "bearer", "django:1")
     expect_on_both("the other signature", muster, "rs256:1", ticket=log_in(other_site)[0])
 
+    # It lasts no longer than muster allows, so that what it is for is all that tells it apart.
     expect_on_both("a refresh token", muster, "4401 bad-ticket", ticket=refresh)
     status, renewed = Browser().post(f"{site.url}/api/token/refresh/", body={"refresh": refresh})
     expect("a refreshed access token", status, 200)
