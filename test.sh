@@ -73,6 +73,9 @@ MUSTER_BIN=$muster tests/quickstart.sh
 section "Tickets from a backend in Python and in Node"
 MUSTER=$muster tests/mint_examples.sh
 
+section "Players of real backends: Django, FastAPI, Node"
+MUSTER=$muster tests/interop/run.sh
+
 for script in web/test.sh loadtest/smoke.sh; do
     if [ -x "$script" ]; then
         section "$script"

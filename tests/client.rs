@@ -118,6 +118,16 @@ async fn a_refusal_shows_its_code_whichever_way_it_is_told() {
     let ConnectError::Refused(refused) = error else { panic!("{error:?}") };
     assert_eq!((refused.code, refused.slug.as_str()), (4_409, "ticket-used"));
     assert_eq!(refused.retry_after, Some(Duration::from_millis(2_500)));
+    // A reason that says more than the row of the table counts, a sentence for a developer does not.
+    const EXPIRED: &str = r#"{"type":"bad-ticket","status":401,"code":4401,"detail":"ticket-expired"}"#;
+    const SENTENCE: &str = r#"{"type":"forbidden","status":403,"code":4403,"detail":"ask over https"}"#;
+    let expired = FakeServer::with(|_| Some((401, EXPIRED)), false, false).await;
+    let sentence = FakeServer::with(|_| Some((403, SENTENCE)), false, false).await;
+    for (server, told) in [(expired, (4_401, "ticket-expired")), (sentence, (4_403, "forbidden"))] {
+        let error = connector(&server, Transport::WebSocket).connect().await.unwrap_err();
+        let ConnectError::Refused(refused) = error else { panic!("{error:?}") };
+        assert_eq!((refused.code, refused.slug.as_str()), told);
+    }
     // As the first message, on both.
     for transport in BOTH {
         let mut server = FakeServer::start().await;

@@ -101,6 +101,22 @@ fn the_game_of_the_readme_is_the_one_of_the_example() {
 }
 
 #[test]
+fn the_code_on_the_page_of_backends_is_cut_from_the_programs_that_are_run() {
+    let page = read("docs/backends.md");
+    let mut shown = BTreeSet::new();
+    for part in page.split("<!-- from ").skip(1) {
+        let (file, rest) = part.split_once(" -->\n").expect("a marker names a file and ends its line");
+        assert!(rest.starts_with("```"), "docs/backends.md: no code right below the marker of {file}");
+        let (_, block) = fenced(rest).into_iter().next().expect("a block that ends");
+        // Whole lines, so that nothing is cut off at either end.
+        let there = format!("\n{}", read(file)).contains(&format!("\n{block}"));
+        assert!(there, "docs/backends.md and {file} differ:\n{block}");
+        shown.insert(file);
+    }
+    assert!(shown.len() >= 9, "only these are shown: {shown:?}");
+}
+
+#[test]
 fn every_documented_command_and_flag_exists() {
     let mut helps: BTreeMap<Vec<String>, String> = BTreeMap::new();
     let mut seen = 0;

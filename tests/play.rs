@@ -100,6 +100,7 @@ async fn a_player_and_its_bots_fetch_tickets_get_ready_play_and_leave_with_a_wor
     assert!(seconds.len() >= 2, "{text}");
     assert_eq!((&seconds[1]["transport"], &seconds[1]["bots"]), (&"websocket".into(), &2.into()));
     assert!(seconds[1]["snapshots_per_second"].as_f64().unwrap() > 20.0, "{text}");
+    assert_eq!(summary["player"], "ada");
     assert!(summary["summary"] == true && summary["snapshots"].as_u64().unwrap() > 50, "{text}");
 }
 

@@ -139,6 +139,7 @@ async fn refusal(response: Response<Incoming>) -> Result<Option<Refused>, Connec
     struct Problem {
         #[serde(rename = "type")]
         slug: String,
+        detail: Option<String>,
         code: u16,
         retry_after_ms: Option<u64>,
     }
@@ -148,7 +149,9 @@ async fn refusal(response: Response<Incoming>) -> Result<Option<Refused>, Connec
     let seconds = header.map(Duration::from_secs);
     if let Ok(problem) = serde_json::from_slice::<Problem>(&body.unwrap_or_default()) {
         let retry_after = problem.retry_after_ms.map(Duration::from_millis).or(seconds);
-        return Ok(Some(Refused { code: problem.code, slug: printable(&problem.slug), retry_after }));
+        // The reason that a Goodbye would have, which may say more than the row of the table.
+        let slug = problem.detail.filter(|detail| is_slug(detail)).unwrap_or(problem.slug);
+        return Ok(Some(Refused { code: problem.code, slug: printable(&slug), retry_after }));
     }
     let code = match status {
         429 => Code::TooFast,
@@ -156,6 +159,10 @@ async fn refusal(response: Response<Incoming>) -> Result<Option<Refused>, Connec
         _ => return Ok(None),
     };
     Ok(Some(Refused { code: code.number(), slug: code.slug().into(), retry_after: seconds }))
+}
+
+fn is_slug(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
 }
 
 /// What the server must answer to a key (RFC 6455 4.2.2).

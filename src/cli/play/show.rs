@@ -140,6 +140,7 @@ fn members(pilot: &Pilot) -> String {
 #[derive(Debug, Serialize)]
 pub(super) struct Summary {
     summary: bool,
+    player: Option<String>,
     seconds: f64,
     snapshots: u64,
     snapshots_stale: u64,
@@ -157,6 +158,7 @@ impl Summary {
         let stats = pilot.stats();
         Self {
             summary: true,
+            player: pilot.me.as_ref().map(|player| player.as_str().to_owned()),
             seconds: (elapsed.as_secs_f64() * 10.0).round() / 10.0,
             snapshots: stats.snapshots,
             snapshots_stale: stats.snapshots_stale,
