@@ -54,7 +54,7 @@ def expect_no_secret(name, muster):
         expect(f"{name}: no ticket, token or cookie in the log", secret in log, False)
 
 
-def django_session(binary, _):
+def django_session(binary, node):
     """Session cookies: muster asks the site whose a cookie is."""
     home = folder("django_session")
     site_file = HERE / "django_session" / "game_site.py"
@@ -97,11 +97,17 @@ def django_session(binary, _):
         expect(f"the same over {transport}", muster.play(transport, ticket=ticket), "4409 ticket-used")
     expect("no ticket without a login", Browser().post(f"{site.url}/muster/ticket")[0], 403)
 
+    def page_of(browser):
+        cookies = {"COOKIES": cookie(browser).removeprefix("Cookie: ").replace("=x", f"={browser.cookie('csrftoken')}")}
+        return run(["node", node / "in_node.mjs", site.url, f"http://{muster.address}"], home, cookies).strip()
+
+    expect("the page with muster's client", page_of(ada), "django:1")
     ended = cookie(ada)
     ada.post_with_csrf(f"{site.url}/login/", f"{site.url}/logout/")
     expect_on_both("a cookie after the logout", muster, "4401 bad-ticket", headers=[ended])
     told = open_websocket(muster.address, headers=held, **page)
     expect("the page of somebody who has logged out", told, "4401 bad-ticket")
+    expect("the same with muster's client", page_of(ada), "0 no-ticket")
 
     expect_on_both("the other player", muster, "django:2", headers=[cookie(bob)])
     manage("shell", "--verbosity", "0", "-c", DISABLE_BOB)
@@ -201,10 +207,10 @@ def fastapi_jose(binary, _):
     fastapi(binary, "fastapi_jose", home, {"JWT_SECRET": secret}, 8004, "acct:7")
 
 
-def node_oidc(binary, node_program):
+def node_oidc(binary, node):
     """Access tokens of an identity provider, whose keys muster fetches."""
     home = folder("node_oidc")
-    provider = Service(["node", node_program, "0"], home)
+    provider = Service(["node", node / "provider.mjs", "0"], home)
     muster = Muster(binary, "node_oidc", home, {"http://127.0.0.1:8005": provider.url})
 
     def log_in(**form):
@@ -274,7 +280,7 @@ def main():
     global checks
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--muster", required=True, type=Path, help="the binary")
-    parser.add_argument("--node", required=True, type=Path, help="provider.mjs, beside its modules")
+    parser.add_argument("--node", required=True, type=Path, help="the folder with Node's programs and modules")
     parser.add_argument("only", nargs="*", help="kinds of backend; all if none is named")
     flags = parser.parse_args()
     for kind in KINDS:

@@ -30,7 +30,8 @@ if ! cmp -s package.json "$work/node/installed.json"; then
     npm install --silent --no-audit --no-fund --no-package-lock --prefix "$work/node"
     cp package.json "$work/node/installed.json"
 fi
-# Node looks for modules beside the program, so the program goes to where they are.
-cp node_oidc/provider.mjs "$work/node/provider.mjs"
+# Node looks for modules beside the program, so the programs go to where they are; muster's own client joins them there.
+cp node_oidc/provider.mjs django_session/page.js django_session/in_node.mjs "$work/node/"
+ln -sfn "$root/web/client" "$work/node/node_modules/muster-client"
 
-exec "$python" -B "$here/interop.py" --muster "$MUSTER" --node "$work/node/provider.mjs" "$@"
+exec "$python" -B "$here/interop.py" --muster "$MUSTER" --node "$work/node" "$@"
