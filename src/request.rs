@@ -195,9 +195,9 @@ impl Carriers {
             if offer == PROTOCOL {
                 return Some(PROTOCOL);
             }
-            bearer |= self.bearer_subprotocol && offer == BEARER;
+            bearer |= self.bearer_subprotocol && offer == BEARER_PROTOCOL;
         }
-        bearer.then_some(BEARER)
+        bearer.then_some(BEARER_PROTOCOL)
     }
 }
 
@@ -209,8 +209,11 @@ impl RequestParts<'_> {
     pub fn read(&self) -> Result<(Option<Credentials>, Wish), BadRequest> {
         let mut found = Found::default();
         let mut wish = Wish::None;
+        // A browser adds its cookies whether the page means them or not; such a page says that Hello is to come.
+        let mut hello = false;
         for (key, value) in pairs(self.query) {
             match key {
+                "hello" => hello = true,
                 "ticket" if self.carriers.query => found.ticket(&value)?,
                 "token" if self.carriers.query_token => found.ticket(&value)?,
                 "resume" => found.resume(&value)?,
@@ -231,7 +234,7 @@ impl RequestParts<'_> {
         }
         let mut offers = self.protocols.iter();
         while let Some(offer) = offers.next() {
-            if self.carriers.bearer_subprotocol && *offer == BEARER {
+            if self.carriers.bearer_subprotocol && *offer == BEARER_PROTOCOL {
                 if let Some(token) = offers.next() {
                     found.ticket(token)?;
                 }
@@ -242,6 +245,9 @@ impl RequestParts<'_> {
             } else if let Some(point) = offer.strip_prefix("resume.") {
                 found.resume(point)?;
             }
+        }
+        if hello && found.0.is_none() {
+            return Ok((None, wish));
         }
         if let Some(name) = self.ticket_cookie
             && found.0.is_none()
@@ -323,7 +329,7 @@ fn pairs(query: &str) -> impl Iterator<Item = (&str, String)> {
 }
 
 /// The subprotocol that stands before a token.
-const BEARER: &str = "bearer";
+const BEARER_PROTOCOL: &str = "bearer";
 
 #[cfg(test)]
 mod tests {
@@ -393,6 +399,21 @@ mod tests {
         assert_eq!(on.answer(["bearer", "a.b.c", "muster.1"]), Some("muster.1"));
         assert_eq!(on.answer(["a.b.c"]), None);
         assert_eq!(Carriers::default().answer(["bearer", "a.b.c"]), None);
+    }
+
+    #[test]
+    fn a_page_that_says_hello_is_not_taken_for_who_its_cookies_say() {
+        let listed = ["sessionid".to_owned()];
+        let with = |query| RequestParts {
+            query,
+            cookies: vec!["t=a.b.c; sessionid=1"],
+            ticket_cookie: Some("t"),
+            passed_cookies: &listed,
+            ..RequestParts::default()
+        };
+        assert_eq!(with("hello=&join=quick:arena").read().map(|(found, _)| found), Ok(None));
+        assert!(with("join=quick:arena").read().is_ok_and(|(found, _)| found.is_some()));
+        assert!(with("hello=&ticket=x").read().is_ok_and(|(found, _)| found.is_some()), "what it says itself counts");
     }
 
     #[test]

@@ -546,7 +546,8 @@ async fn over_tls_only_authorities_that_are_believed_are_asked() {
             let Ok(mut stream) = acceptor.accept(stream).await else { continue };
             let mut head = [0; 1_024];
             if stream.read(&mut head).await.is_ok() {
-                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nmine").await;
+                let _ =
+                    stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 4\r\n\r\nmine").await;
                 let _ = stream.shutdown().await;
             }
         }

@@ -37,8 +37,12 @@ impl Write for Watch {
 }
 
 /// Whether a line holds what could be a ticket (every JWT begins so), a resume token as text (43 letters of base64url) or
-/// in hex, or one as a list of bytes.
+/// in hex, or one as a list of bytes. The name of a key may be as long: it is public.
 pub fn shows_a_secret(line: &str) -> bool {
+    let line = match line.split_once("the kid `") {
+        Some((before, named)) => format!("{before}{}", named.split_once('`').map_or(named, |(_, behind)| behind)),
+        None => line.to_owned(),
+    };
     let letter = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     let longest = line.split(|c| !letter(c)).map(str::len).max().unwrap_or(0);
     let mut bytes = 0;

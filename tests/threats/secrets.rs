@@ -282,7 +282,7 @@ fn compares_a_secret(line: &str) -> bool {
 }
 
 /// Types that hold a secret.
-const SECRET_TYPES: [&str; 1] = ["Ticket"];
+const SECRET_TYPES: [&str; 2] = ["Ticket", "AdminToken"];
 /// What values are called that are secret.
 const SECRET_NAMES: [&str; 7] = ["token", "secret", "digest", "password", "signature", "mac", "bearer"];
 

@@ -467,7 +467,10 @@ export class Muster {
           // What is at hand travels in the request, when nobody else may need it: that saves a round trip. A ticket that
           // has yet to be got is got meanwhile, and goes as Hello.
           const carrier = resume ? `resume.${this.#point()}` : `ticket.${typeof options.ticket === 'string' ? options.ticket : ' '}`;
-          if (!alone || !/^[\w.~-]+$/.test(carrier)) return openWebSocket(WebSocket, url.href, [], signal);
+          if (!alone || !/^[\w.~-]+$/.test(carrier)) {
+            url.searchParams.set('hello', ''); // cookies come along by themselves; they are not what the page means
+            return openWebSocket(WebSocket, url.href, [], signal);
+          }
           if (wish && !resume) url.searchParams.set('join', wish);
           return openWebSocket(WebSocket, url.href, [carrier], signal);
         },
