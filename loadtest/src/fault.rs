@@ -50,6 +50,14 @@ pub enum Fault {
         /// The most frequent reason.
         why: String,
     },
+    /// Not every row was measured to its end.
+    #[error("{ended} of {of} rows ended early; each is named above with its reason")]
+    Rows {
+        /// How many did not.
+        ended: usize,
+        /// How many there were.
+        of: usize,
+    },
     /// Options that do not go together.
     #[error("{0}")]
     Options(String),

@@ -66,7 +66,7 @@ impl Run {
                 crowd.run(&shared)
             }));
         }
-        Ok(Self { subject, players, target, shared, crowds, resident_before, ramp: f64::from(options.ramp) })
+        Ok(Self { subject, players, target, shared, crowds, resident_before, ramp: options.arrivals_per_second() })
     }
 
     fn watch(mut self, options: &Options, progress: &Progress) -> Measured {
@@ -114,8 +114,8 @@ impl Run {
         *seated = self.shared.seated.load(Ordering::Relaxed);
         *from = self.used(true);
         self.shared.phase.store(OPEN, Ordering::Relaxed);
-        let whole = options.duration;
-        let mut stormed = options.scenario != Scenario::Storm || self.subject.is_floor();
+        let whole = options.window();
+        let mut stormed = options.scenario() != Scenario::Storm || self.subject.is_floor();
         self.pass(whole, |shared, passed| {
             if !stormed && passed > whole / 4 {
                 stormed = true;

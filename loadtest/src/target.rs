@@ -129,12 +129,12 @@ impl Target {
             Subject::WebsocketTls | Subject::BareTls => Some(Arc::new(tls::client(self.certificate, b"http/1.1")?)),
             _ => None,
         };
-        let behaviour = match options.scenario {
+        let behaviour = match options.scenario() {
             Scenario::Storm => Behaviour::Storm,
             Scenario::SlowReaders => Behaviour::Slow(10),
             Scenario::Forged => Behaviour::Forged,
             Scenario::Churn => Behaviour::Churn(10_000_000),
-            Scenario::Steady | Scenario::Ramp | Scenario::Handshake => Behaviour::Steady,
+            Scenario::Steady | Scenario::Ramp | Scenario::Handshake | Scenario::Figures => Behaviour::Steady,
         };
         let whole = Plan {
             address: self.address,
@@ -147,7 +147,7 @@ impl Target {
             first: 0,
             stride: 1,
             players,
-            ramp: f64::from(options.ramp),
+            ramp: options.arrivals_per_second(),
             input_rate: options.inputs_per_second(),
             tick: options.tick,
             behaviour: if subject.is_floor() { Behaviour::Steady } else { behaviour },
