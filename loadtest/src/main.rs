@@ -4,6 +4,7 @@
 
 mod child;
 mod clock;
+mod crew;
 mod fault;
 mod figures;
 mod floor;
@@ -39,6 +40,7 @@ use crate::progress::Progress;
 fn main() -> ExitCode {
     let Cli { role, options } = Cli::parse();
     let outcome = match role {
+        Some(Role::Players) => crew::run(),
         Some(Role::Serve(args)) => serve::run(&args),
         Some(Role::FloorWebsocket(args)) => floor::websocket::run(&args),
         Some(Role::FloorWebtransport(args)) => floor::webtransport::run(&args),

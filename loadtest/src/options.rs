@@ -19,9 +19,12 @@ pub struct Cli {
     pub options: Options,
 }
 
-/// The servers that the tester starts as children of its own.
+/// What the tester starts as children of its own.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Role {
+    /// Lets players play, as the tester says.
+    #[command(hide = true)]
+    Players,
     /// Serves muster with the game of the measurements.
     #[command(hide = true)]
     Serve(ServeArgs),
@@ -139,6 +142,9 @@ pub struct Options {
     /// How tickets are signed, with --spawn
     #[arg(long, value_enum, default_value_t = TicketKind::Eddsa)]
     pub tickets: TicketKind,
+    /// Processes that the players are shared out over, on cores of their own where there are some left
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub processes: u16,
     /// JSON file for the report
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,

@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -133,7 +134,7 @@ impl Target {
             Scenario::Storm => Behaviour::Storm,
             Scenario::SlowReaders => Behaviour::Slow(10),
             Scenario::Forged => Behaviour::Forged,
-            Scenario::Churn => Behaviour::Churn(10_000_000),
+            Scenario::Churn => Behaviour::Churn(stay_us(options.window())),
             Scenario::Steady | Scenario::Ramp | Scenario::Handshake | Scenario::Figures => Behaviour::Steady,
         };
         let whole = Plan {
@@ -166,6 +167,11 @@ impl Target {
             }
         })
     }
+}
+
+/// How long players stay in a churn: ten seconds, or half of a short window, so that some leave within it.
+fn stay_us(window: Duration) -> u64 {
+    (window / 2).min(Duration::from_secs(10)).as_micros() as u64
 }
 
 /// The hash that a development server tells of its certificate.
