@@ -160,7 +160,7 @@ impl Crew {
 impl Worker {
     fn start(number: usize, orders: &Orders) -> Result<Self, Fault> {
         let failed = |why: &dyn std::fmt::Display| Fault::ChildStart {
-            what: format!("process {number} of players"),
+            what: format!("players' process {number}"),
             why: why.to_string(),
         };
         let program = std::env::current_exe().map_err(|error| failed(&error))?;
@@ -198,13 +198,13 @@ impl Worker {
     }
 
     fn died(&self, how: &dyn std::fmt::Display) -> Fault {
-        Fault::ChildDied { what: format!("process {} of players", self.number), how: how.to_string() }
+        Fault::ChildDied { what: format!("players' process {}", self.number), how: how.to_string() }
     }
 
     fn join(mut self) -> (Option<Box<Seen>>, Option<Fault>) {
         let (seen, fault) = self.last_words.take().and_then(|words| words.join().ok()).unwrap_or_default();
         let fault = match (&seen, fault, self.child.wait()) {
-            (_, Some(why), _) => Some(Fault::local(format!("process {} of players", self.number), why)),
+            (_, Some(why), _) => Some(Fault::local(format!("players' process {}", self.number), why)),
             (None, None, Ok(status)) => Some(self.died(&status)),
             (None, None, Err(error)) => Some(self.died(&error)),
             (Some(_), None, _) => None,

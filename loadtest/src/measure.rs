@@ -78,8 +78,11 @@ impl Run {
         let mut fault = watched.err().or(other);
         if let Some(Fault::NotSeated { missing, players, why }) = &mut fault {
             *why = seen.worst_failure().unwrap_or("no answer in time").to_owned();
-            if missing == players && why.starts_with("bad-ticket") {
+            let none = missing == players;
+            if none && why.starts_with("bad-ticket") {
                 fault = Some(Fault::TicketRejected(why.clone()));
+            } else if none && why.starts_with("not-found") {
+                fault = Some(Fault::NoSuchGame(options.game.clone()));
             }
         }
         let seconds = if opened { to.at.saturating_sub(from.at).as_secs_f64() } else { 0.0 };
@@ -114,7 +117,7 @@ impl Run {
         })?;
         self.crew.tell(Word::After);
         *to = Some(self.used(true));
-        Ok(())
+        self.target.probe()
     }
 
     /// Waits until everybody has a seat, or will not get one.
@@ -148,6 +151,10 @@ impl Run {
             }
             self.target.check()?;
             self.crew.check()?;
+            if self.crew.seated() == 0 {
+                // A storm, or the end of a server that nobody here has started.
+                self.target.probe()?;
+            }
             std::thread::sleep(GLANCE.min(whole - passed));
         }
     }

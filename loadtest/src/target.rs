@@ -86,8 +86,7 @@ impl Target {
             .map_err(|error| unreachable(error.to_string()))?
             .next()
             .ok_or_else(|| unreachable("no such host".into()))?;
-        std::net::TcpStream::connect_timeout(&address, std::time::Duration::from_secs(3))
-            .map_err(|error| unreachable(error.to_string()))?;
+        std::net::TcpStream::connect_timeout(&address, WAIT).map_err(|error| unreachable(error.to_string()))?;
         let certificate = target.is_loopback().then(|| certificate_hash(address)).flatten();
         let mint = match &options.key {
             Some(path) => {
@@ -119,6 +118,18 @@ impl Target {
     /// [`Fault::ChildDied`].
     pub fn check(&mut self) -> Result<(), Fault> {
         self.child.as_mut().map_or(Ok(()), Running::check)
+    }
+
+    /// Whether a server that is not the tester's own still answers.
+    ///
+    /// # Errors
+    /// [`Fault::Gone`].
+    pub fn probe(&self) -> Result<(), Fault> {
+        if self.child.is_some() {
+            return Ok(());
+        }
+        let gone = |error: std::io::Error| Fault::Gone { address: self.authority.clone(), why: error.to_string() };
+        std::net::TcpStream::connect_timeout(&self.address, WAIT).map(drop).map_err(gone)
     }
 
     /// What the players are to do, transport by transport.
@@ -189,3 +200,6 @@ fn algorithm(kind: TicketKind) -> Algorithm {
         TicketKind::Rs256 => Algorithm::Rs256,
     }
 }
+
+/// How long a server may take to accept a connection.
+const WAIT: Duration = Duration::from_secs(3);

@@ -322,8 +322,11 @@ impl Crowd {
                 () = &mut leaving => {
                     let mut framed = Vec::new();
                     put_control(&codec::encode(&ClientMessage::Bye), &mut framed);
+                    // Nothing is due for it any more.
+                    self.leave_place(index);
                     send.write_all(&framed).await?;
-                    // The server closes once it has read it; a second is more than it needs.
+                    // As the client does it: the server closes once it has read all. A second is more than it needs.
+                    let _ = send.finish().await;
                     let _ = tokio::time::timeout(Duration::from_secs(1), connection.closed()).await;
                     return Err(End::Left);
                 }

@@ -76,7 +76,6 @@ pub fn measure(options: &Options, progress: &Progress) -> (Summary, Option<Fault
         lines: Vec::new(),
         rows: Vec::new(),
     };
-    let mut ended = 0;
     for (index, row) in rows.iter().enumerate() {
         let progress = progress.within(format!("row {}/{} ", index + 1, rows.len()));
         progress.note(&format!("row {}/{}: {}", index + 1, rows.len(), row.title()));
@@ -84,7 +83,6 @@ pub fn measure(options: &Options, progress: &Progress) -> (Summary, Option<Fault
         let (mut report, fault) = run(&own, &progress);
         report.command = format!("muster-loadtest --spawn --rows {}", row.name());
         if let Some(fault) = fault {
-            ended += 1;
             progress.note(&format!("  ended early: {fault}"));
         }
         let lines = row.lines(&own, &report);
@@ -94,7 +92,10 @@ pub fn measure(options: &Options, progress: &Progress) -> (Summary, Option<Fault
         summary.lines.extend(lines);
         summary.rows.push(Measured { row: row.name(), title: row.title(), report });
     }
-    (summary, (ended > 0).then_some(Fault::Rows { ended, of: rows.len() }))
+    let ended = summary.faults().count();
+    let fault =
+        summary.faults().next().map(|(row, why)| Fault::Rows { row, why: why.to_owned(), ended, of: rows.len() });
+    (summary, fault)
 }
 
 fn chosen(options: &Options) -> Vec<Row> {

@@ -184,8 +184,8 @@ figcaption{font-weight:600}svg{width:100%;height:auto}svg text{font-size:11px;fi
 .c2{stroke:#3a9d5d;background:#3a9d5d}.c3{stroke:#a154c8;background:#a154c8}.c4{stroke:#c0392b;background:#c0392b}\
 .c5{stroke:#8a8d00;background:#8a8d00}.key{display:inline-block;width:.9em;height:.9em;border-radius:2px;margin:0 .3em 0 .6em}\
 .verdicts td:nth-child(4),.verdicts th:nth-child(4),.verdicts td:nth-child(6),.verdicts th:nth-child(6){text-align:left}\
-.verdicts td{white-space:nowrap}.verdicts td:first-child,.verdicts small{white-space:normal}small{color:var(--dim)}\
-.strip{width:160px;height:20px;vertical-align:middle}.good{fill:var(--good)}.aim{stroke:var(--fg);stroke-width:2}\
+.verdicts td{white-space:nowrap}.verdicts td:first-child,.verdicts td:last-child{white-space:normal}small{color:var(--dim);line-height:1.2;display:inline-block}\
+.strip{width:160px;height:16px;vertical-align:middle}.good{fill:var(--good)}.aim{stroke:var(--fg);stroke-width:2}\
 .dot{fill:#2f7ed8;fill-opacity:.8;stroke:var(--bg);stroke-width:.6}.verdict{font-weight:600}.verdict.yes{color:var(--yes)}\
 .verdict.no{color:var(--no)}.verdict.open{color:var(--open)}.verdict.none{color:var(--dim)}\
 .row{border-top:1px solid var(--grid);padding:.4rem 0}summary{cursor:pointer}.row>summary{font-weight:600}\

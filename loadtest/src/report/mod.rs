@@ -179,6 +179,12 @@ fn warnings(measurements: &[Figures], options: &Options) -> Vec<String> {
         let share = one.delivered * 100.0;
         warnings.push(format!("only {share:.2} % of the snapshots that were due came ({})", one.subject));
     }
+    if let Some(one) = measurements.iter().find(|one| one.lost > 0) {
+        warnings.push(format!("{} links were lost though nobody asked for it ({})", one.lost, one.subject));
+    }
+    if options.scale < 1.0 {
+        warnings.push("players and handshakes were scaled down: the figures are not those of the aims".into());
+    }
     if measurements.iter().any(|one| one.forged_accepted > 0) {
         warnings.push("forged tickets were let in".into());
     }

@@ -56,7 +56,8 @@ fn strip(line: &Line) -> String {
     for value in &line.rounds {
         let _ = write!(out, "<circle class=dot cx={:.1} cy=10 r=3.2 />", at(*value));
     }
-    out + "</svg>"
+    let _ = write!(out, "</svg><br><small>{}</small>", line.each());
+    out
 }
 
 fn class(verdict: Verdict) -> &'static str {
