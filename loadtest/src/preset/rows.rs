@@ -190,7 +190,7 @@ impl Seen<'_> {
         let delivered = self.of(subject).map(|one| one.delivered * 100.0).collect();
         let idle = self.report.idle_timers_us.iter();
         let late = self.of(subject).zip(idle).filter_map(|(one, idle)| Some(one.lateness_p99_us? - idle.p99 as f64));
-        let jitter = self.of(subject).zip(self.of(floor)).map(|(one, floor)| (one, floor));
+        let jitter = self.of(subject).zip(self.of(floor));
         let jitter = jitter.map(|(one, floor)| one.jitter_us.p99 as f64 - floor.jitter_us.p99 as f64);
         [
             Line::at_least(&format!("snapshots delivered, {what}"), Unit::Percent, 99.9, delivered, self.players),
