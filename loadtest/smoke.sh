@@ -1,19 +1,59 @@
 #!/bin/sh
-# A load test of a few seconds over both transports, with the floor: everybody is seated, snapshots come, the report is
-# written. Figures of so short a run mean nothing.
+# The load tester in half a minute: every row of the figures with a handful of players, players in processes of their
+# own, a churn, a server that is there already, and what it says when something is wrong. Figures of so short a run mean
+# nothing.
 set -eu
 cd "$(dirname "$0")/.."
 folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
-cargo build --quiet -p muster-loadtest
-./target/debug/muster-loadtest --spawn --players 20 --duration 1s --warmup 300ms --quiet \
-    --compare websocket,websocket-tls,webtransport,mix,floor-websocket,floor-webtransport \
-    --out "$folder/report.json" --html "$folder/report.html" >"$folder/table.txt" || { cat "$folder/table.txt"; exit 1; }
-grep -q '"subject": "muster, WebTransport"' "$folder/report.json"
+server=
+trap '[ -z "$server" ] || kill "$server" 2>/dev/null || true; rm -rf "$folder"' EXIT
+cargo build --quiet -p muster-loadtest --bins
+cargo build --quiet -p muster --bin muster
+loadtest=${CARGO_TARGET_DIR:-target}/debug/muster-loadtest
+muster=${MUSTER_BIN:-${CARGO_TARGET_DIR:-target}/debug/muster}
+
+# What a run said is shown when it did not go as it should.
+measure() {
+    "$loadtest" "$@" --quiet >"$folder/out.txt" 2>"$folder/error.txt" || { cat "$folder/out.txt" "$folder/error.txt"; exit 1; }
+}
+# A run that must fail, with this line.
+refuse() {
+    line=$1
+    shift
+    if "$loadtest" "$@" --quiet >"$folder/out.txt" 2>"$folder/error.txt"; then
+        echo "this was measured: $*" >&2
+        exit 1
+    fi
+    grep -q "$line" "$folder/error.txt" || { cat "$folder/error.txt"; exit 1; }
+}
+
+measure --spawn --scale 0.01 --rounds 1 --duration 200ms --warmup 50ms \
+    --out "$folder/figures.json" --html "$folder/figures.html"
+grep -q '"row": "ramp"' "$folder/figures.json"
+grep -q 'class=strip' "$folder/figures.html"
+! grep -q not_measured "$folder/figures.json"
+
+measure --spawn --players 21 --processes 2 --duration 400ms --warmup 100ms \
+    --compare websocket-tls,mix,floor-webtransport --out "$folder/report.json" --html "$folder/report.html"
+grep -q '"subject": "muster, both transports"' "$folder/report.json"
+grep -q '"seated": 21' "$folder/report.json"
 grep -q '<svg' "$folder/report.html"
-if ./target/debug/muster-loadtest --url muster://127.0.0.1:1 --quiet >/dev/null 2>"$folder/error.txt"; then
-    echo "a server that is not there was measured" >&2
-    exit 1
-fi
-grep -q 'cannot reach 127.0.0.1:1' "$folder/error.txt"
+
+measure --spawn --players 10 --scenario churn --duration 1s --warmup 100ms --compare websocket,webtransport \
+    --out "$folder/churn.json"
+! grep -q '"turnover": 0' "$folder/churn.json"
+
+"$muster" key generate --out "$folder/key.pem" >/dev/null
+"$muster" serve --dev --listen 127.0.0.1:0 >"$folder/server.txt" 2>&1 &
+server=$!
+for _ in $(seq 100); do
+    url=$(sed -n 's|.*serves on \([0-9.:]*\),.*|muster://\1|p' "$folder/server.txt")
+    [ -z "$url" ] || break
+    sleep 0.1
+done
+measure --url "$url" --players 4 --transport mix --duration 400ms --warmup 100ms
+refuse 'the server refuses the tickets (bad-ticket' --url "$url" --key "$folder/key.pem" --players 4
+refuse 'no game `chess`' --url "$url" --game chess --players 4
+refuse 'cannot reach 127.0.0.1:1' --url muster://127.0.0.1:1
+(ulimit -n 64 && refuse '264 open files are needed and 64 allowed' --spawn --players 100)
 echo "load test: smoke run passed"

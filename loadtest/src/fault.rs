@@ -11,6 +11,17 @@ pub enum Fault {
         /// The system's reason.
         why: String,
     },
+    /// A server that is not the tester's own was there and is so no longer.
+    #[error("the server at {address} went away during the run: {why}")]
+    Gone {
+        /// Host and port.
+        address: String,
+        /// The system's reason.
+        why: String,
+    },
+    /// Nobody can join.
+    #[error("the server has no game `{0}` that players may join; name one with --game")]
+    NoSuchGame(String),
     /// Not one ticket was accepted.
     #[error("the server refuses the tickets ({0}); give the private key that it trusts with --key")]
     TicketRejected(String),
@@ -49,6 +60,18 @@ pub enum Fault {
         players: usize,
         /// The most frequent reason.
         why: String,
+    },
+    /// Not every row was measured to its end.
+    #[error("{ended} of {of} rows ended early; the first, {row}: {why}")]
+    Rows {
+        /// The first that did not.
+        row: &'static str,
+        /// Its reason.
+        why: String,
+        /// How many did not.
+        ended: usize,
+        /// How many there were.
+        of: usize,
     },
     /// Options that do not go together.
     #[error("{0}")]

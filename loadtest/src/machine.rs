@@ -17,6 +17,17 @@ pub fn pin(core: usize) -> bool {
     sched_setaffinity(None, &one).is_ok()
 }
 
+/// Cores that this process may run on: `first` and those after it, then those before it, without `except`. Only `first`
+/// when nothing else is left.
+pub fn cores_from(first: usize, except: Option<usize>) -> Vec<usize> {
+    let allowed = sched_getaffinity(None).unwrap_or_default();
+    let mut cores: Vec<usize> =
+        (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core) && Some(*core) != except).collect();
+    let before = cores.iter().take_while(|core| **core < first).count();
+    cores.rotate_left(before);
+    if cores.is_empty() { vec![first] } else { cores }
+}
+
 /// How many cores this process may run on.
 pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)

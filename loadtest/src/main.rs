@@ -4,6 +4,7 @@
 
 mod child;
 mod clock;
+mod crew;
 mod fault;
 mod figures;
 mod floor;
@@ -16,9 +17,11 @@ mod machine;
 mod measure;
 mod metrics;
 mod options;
+mod preset;
 mod progress;
 mod ramp;
 mod report;
+mod run;
 mod serve;
 mod target;
 mod tickets;
@@ -31,16 +34,13 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use crate::fault::Fault;
-use crate::figures::Figures;
-use crate::handshake::Handshakes;
-use crate::measure::measure;
-use crate::options::{Cli, Options, Role, Scenario, Subject};
+use crate::options::{Cli, Options, Role, Scenario};
 use crate::progress::Progress;
-use crate::report::Report;
 
 fn main() -> ExitCode {
     let Cli { role, options } = Cli::parse();
     let outcome = match role {
+        Some(Role::Players) => crew::run(),
         Some(Role::Serve(args)) => serve::run(&args),
         Some(Role::FloorWebsocket(args)) => floor::websocket::run(&args),
         Some(Role::FloorWebtransport(args)) => floor::webtransport::run(&args),
@@ -58,98 +58,57 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<(), Fault> {
+    check(options)?;
+    let progress = Progress::new(options.quiet);
+    if options.scenario() == Scenario::Figures {
+        let (summary, fault) = preset::measure(options, &progress);
+        progress.end();
+        publish(options, &summary, || report::html::render_summary(&summary), &report::summary::render(&summary))?;
+        return fault.map_or(Ok(()), Err);
+    }
+    let (report, fault) = run::run(options, &progress);
+    progress.end();
+    publish(options, &report, || report::html::render(&report), &report::table::render(&report))?;
+    fault.map_or(Ok(()), Err)
+}
+
+/// Whether the options go together.
+fn check(options: &Options) -> Result<(), Fault> {
+    let wrong = |why: &str| Err(Fault::Options(why.to_owned()));
     if !options.spawn && options.url.is_none() {
-        return Err(Fault::Options("say --spawn to start a server, or --url muster://HOST:PORT to measure one".into()));
+        return wrong("say --spawn to start a server, or --url muster://HOST:PORT to measure one");
     }
     if game::registry(options.tick).is_none() {
         return Err(Fault::Options(format!("--tick: one of {:?}", game::RATES)));
     }
-    let subjects = options.subjects();
-    if options.url.is_some() && subjects.iter().any(|subject| subject.is_floor()) {
-        return Err(Fault::Options("the floor is measured beside a server of the tester's own: use --spawn".into()));
+    let scenario = options.scenario();
+    if options.url.is_some() && matches!(scenario, Scenario::Figures | Scenario::Handshake) {
+        return wrong("this scenario reads the processor time of a server of the tester's own: use --spawn");
     }
-    let idle = if options.spawn { timer::idle_lateness(options.server_core) } else { None };
-    let progress = Progress::new(options.quiet);
-    let mut measurements = Vec::new();
-    let mut fault = None;
-    let mut ceilings = Vec::new();
-    let mut handshakes = Vec::new();
-    if options.scenario == Scenario::Handshake {
-        fault = meet(options, &subjects, &progress, &mut handshakes);
-    } else if options.scenario == Scenario::Ramp {
-        for subject in &subjects {
-            match ramp::find(options, *subject, &progress, &mut measurements) {
-                Ok(ceiling) => ceilings.push(ceiling),
-                Err(ended) => {
-                    fault = Some(ended);
-                    break;
-                }
-            }
-        }
-    } else {
-        fault = rounds(options, &subjects, &progress, &mut measurements);
+    if options.url.is_some() && options.subjects().iter().any(|subject| subject.is_floor()) {
+        return wrong("the floor is measured beside a server of the tester's own: use --spawn");
     }
-    progress.end();
-    let mut report = Report::new(&subjects, measurements, options);
-    report.idle_timer_us = idle;
-    report.ceilings = ceilings;
-    report.take_handshakes(&subjects, handshakes);
-    report.fault = fault.as_ref().map(ToString::to_string);
-    publish(options, &report)?;
-    fault.map_or(Ok(()), Err)
+    if !options.rows.is_empty() && scenario != Scenario::Figures {
+        return wrong("--rows picks rows of --scenario figures");
+    }
+    Ok(())
 }
 
-/// Every subject once a round, one after the other; returns why that ended early.
-fn rounds(
+/// Writes the files that were asked for, and the tables.
+fn publish(
     options: &Options,
-    subjects: &[Subject],
-    progress: &Progress,
-    measurements: &mut Vec<Figures>,
-) -> Option<Fault> {
-    for round in 1..=options.rounds {
-        for subject in subjects {
-            progress.begin(format!("{round}/{} {}", options.rounds, subject.name()));
-            let measured = measure(options, *subject, options.players as usize, progress);
-            measurements.extend(measured.figures);
-            if measured.fault.is_some() {
-                return measured.fault;
-            }
-        }
-    }
-    None
-}
-
-/// Handshakes of every subject once a round; returns why that ended early.
-fn meet(
-    options: &Options,
-    subjects: &[Subject],
-    progress: &Progress,
-    handshakes: &mut Vec<Handshakes>,
-) -> Option<Fault> {
-    for round in 1..=options.rounds {
-        for subject in subjects {
-            progress.begin(format!("{round}/{} {}", options.rounds, subject.name()));
-            match handshake::measure(options, *subject, progress) {
-                Ok(measured) => handshakes.push(measured),
-                Err(fault) => return Some(fault),
-            }
-        }
-    }
-    None
-}
-
-fn publish(options: &Options, report: &Report) -> Result<(), Fault> {
+    report: &impl serde::Serialize,
+    page: impl FnOnce() -> String,
+    tables: &str,
+) -> Result<(), Fault> {
     let write = |path: &std::path::Path, text: &str| {
         std::fs::write(path, text).map_err(|error| Fault::local(path.display().to_string(), error))
     };
+    // Whoever closed the pipe does not want to read it. First of all, so that a folder that is missing costs no figures.
+    let _ = std::io::stdout().lock().write_all(tables.as_bytes());
     if let Some(path) = &options.out {
         let text = serde_json::to_string_pretty(report).map_err(|error| Fault::local("the report", error))?;
         write(path, &text)?;
     }
-    if let Some(path) = &options.html {
-        write(path, &report::html::render(report))?;
-    }
-    // Whoever closed the pipe does not want to read it.
-    let _ = std::io::stdout().lock().write_all(report::table::render(report).as_bytes());
-    Ok(())
+    options.html.as_deref().map_or(Ok(()), |path| write(path, &page()))
 }

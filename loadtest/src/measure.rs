@@ -1,14 +1,13 @@
 //! One subject, measured once: its server is started, the players come, play, and are watched; figures come out.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::thread::JoinHandle;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::clock;
+use crate::crew::Crew;
 use crate::fault::Fault;
 use crate::figures::Figures;
-use crate::load::{AFTER, OPEN, Seen, Shared};
+use crate::load::orders::Word;
 use crate::machine::{self, Process};
 use crate::metrics::Scrape;
 use crate::options::{Options, Scenario, Subject};
@@ -35,8 +34,7 @@ struct Run {
     subject: Subject,
     players: usize,
     target: Target,
-    shared: Arc<Shared>,
-    crowds: Vec<JoinHandle<Result<Seen, Fault>>>,
+    crew: Crew,
     resident_before: u64,
     ramp: f64,
 }
@@ -46,7 +44,7 @@ struct Run {
 struct Used {
     at: Duration,
     server: f64,
-    own: f64,
+    own: Vec<(usize, f64)>,
     resident: u64,
     scrape: Option<Scrape>,
 }
@@ -54,19 +52,18 @@ struct Used {
 impl Run {
     fn start(options: &Options, subject: Subject, players: usize) -> Result<Self, Fault> {
         // A socket a player, as many again for those who come back, and some for everything else.
-        machine::allow_files(players as u64 * 2 + 64)?;
+        machine::allow_files(players.div_ceil(usize::from(options.processes)) as u64 * 2 + 64)?;
         let target = Target::open(options, subject, players)?;
-        let shared = Shared::new();
         let resident_before = target.process().map_or(0, Process::resident_bytes);
-        let mut crowds = Vec::new();
-        for crowd in target.crowds(options, subject, players)? {
-            let (shared, core) = (Arc::clone(&shared), options.load_core);
-            crowds.push(std::thread::spawn(move || {
-                machine::pin(core);
-                crowd.run(&shared)
-            }));
-        }
-        Ok(Self { subject, players, target, shared, crowds, resident_before, ramp: f64::from(options.ramp) })
+        let crowds = target.crowds(options, subject, players)?;
+        let crew = match usize::from(options.processes) {
+            1 => Crew::threads(crowds, options.load_core),
+            processes => {
+                let taken = options.spawn.then_some(options.server_core);
+                Crew::processes(&crowds, processes, &machine::cores_from(options.load_core, taken))?
+            }
+        };
+        Ok(Self { subject, players, target, crew, resident_before, ramp: options.arrivals_per_second() })
     }
 
     fn watch(mut self, options: &Options, progress: &Progress) -> Measured {
@@ -76,27 +73,22 @@ impl Run {
         let watched = self.watch_window(options, progress, &mut from, &mut to, &mut seated);
         let opened = from.at > Duration::ZERO;
         let to = to.unwrap_or_else(|| self.used(false));
-        self.shared.phase.store(AFTER, Ordering::Relaxed);
-        self.shared.stop.store(true, Ordering::Relaxed);
-        let mut seen = Seen::default();
-        let mut fault = watched.err();
-        for crowd in std::mem::take(&mut self.crowds) {
-            match crowd.join() {
-                Ok(Ok(part)) => seen.add(&part),
-                Ok(Err(other)) => fault = fault.or(Some(other)),
-                Err(_) => fault = fault.or_else(|| Some(Fault::local("the players", "their thread panicked"))),
-            }
-        }
+        self.crew.tell(Word::After);
+        let (seen, other) = self.crew.join();
+        let mut fault = watched.err().or(other);
         if let Some(Fault::NotSeated { missing, players, why }) = &mut fault {
             *why = seen.worst_failure().unwrap_or("no answer in time").to_owned();
-            if missing == players && why.starts_with("bad-ticket") {
+            let none = missing == players;
+            if none && why.starts_with("bad-ticket") {
                 fault = Some(Fault::TicketRejected(why.clone()));
+            } else if none && why.starts_with("not-found") {
+                fault = Some(Fault::NoSuchGame(options.game.clone()));
             }
         }
         let seconds = if opened { to.at.saturating_sub(from.at).as_secs_f64() } else { 0.0 };
         let mut figures = Figures::new(self.subject, self.players, seated, seconds, &seen);
         if opened {
-            self.complete(&mut figures, &from, &to);
+            complete(&mut figures, self.resident_before, &from, &to);
         }
         Measured { figures: Some(figures), fault }
     }
@@ -111,22 +103,26 @@ impl Run {
     ) -> Result<(), Fault> {
         self.wait_for_seats(progress)?;
         self.pass(options.warmup, |_, _| {})?;
-        *seated = self.shared.seated.load(Ordering::Relaxed);
+        *seated = self.crew.seated();
         *from = self.used(true);
-        self.shared.phase.store(OPEN, Ordering::Relaxed);
-        let whole = options.duration;
-        let mut stormed = options.scenario != Scenario::Storm || self.subject.is_floor();
-        self.pass(whole, |shared, passed| {
-            shared.flood.store(passed > whole / 2, Ordering::Relaxed);
+        self.crew.tell(Word::Open);
+        let whole = options.window();
+        let mut stormed = options.scenario() != Scenario::Storm || self.subject.is_floor();
+        let mut flooded = false;
+        self.pass(whole, |crew, passed| {
+            if !flooded && passed > whole / 2 {
+                flooded = true;
+                crew.tell(Word::Flood);
+            }
             if !stormed && passed > whole / 4 {
                 stormed = true;
-                shared.storm.fetch_add(1, Ordering::Relaxed);
+                crew.tell(Word::Storm);
             }
-            progress.playing(passed, whole, shared.snapshots.load(Ordering::Relaxed));
+            progress.playing(passed, whole, crew.snapshots());
         })?;
-        self.shared.phase.store(AFTER, Ordering::Relaxed);
+        self.crew.tell(Word::After);
         *to = Some(self.used(true));
-        Ok(())
+        self.target.probe()
     }
 
     /// Waits until everybody has a seat, or will not get one.
@@ -134,8 +130,7 @@ impl Run {
         let players = self.players as u64;
         let until = clock::now() + Duration::from_secs_f64(self.players as f64 / self.ramp) + PATIENCE;
         loop {
-            let (seated, failed) =
-                (self.shared.seated.load(Ordering::Relaxed), self.shared.failed.load(Ordering::Relaxed));
+            let (seated, failed) = (self.crew.seated(), self.crew.failed());
             progress.arriving(seated, players, failed);
             if seated >= players {
                 return Ok(());
@@ -145,30 +140,28 @@ impl Run {
                 let missing = (players - seated) as usize;
                 return Err(Fault::NotSeated { missing, players: self.players, why: String::new() });
             }
-            self.check_crowds()?;
+            self.crew.check()?;
             std::thread::sleep(GLANCE);
         }
     }
 
     /// Lets time pass and looks after the server meanwhile.
-    fn pass(&mut self, whole: Duration, mut glance: impl FnMut(&Shared, Duration)) -> Result<(), Fault> {
+    fn pass(&mut self, whole: Duration, mut glance: impl FnMut(&mut Crew, Duration)) -> Result<(), Fault> {
         let start = clock::now();
         loop {
             let passed = clock::now().saturating_sub(start);
-            glance(&self.shared, passed);
+            glance(&mut self.crew, passed);
             if passed >= whole {
                 return Ok(());
             }
             self.target.check()?;
-            self.check_crowds()?;
+            self.crew.check()?;
+            if self.crew.seated() == 0 {
+                // A storm, or the end of a server that nobody here has started.
+                self.target.probe()?;
+            }
             std::thread::sleep(GLANCE.min(whole - passed));
         }
-    }
-
-    fn check_crowds(&self) -> Result<(), Fault> {
-        // What ended them comes out when they are joined.
-        let over = self.crowds.iter().any(JoinHandle::is_finished);
-        if over { Err(Fault::local("the players", "they ended before their time")) } else { Ok(()) }
     }
 
     fn used(&self, scrape: bool) -> Used {
@@ -177,33 +170,43 @@ impl Run {
         Used {
             resident: process.map_or(0, Process::resident_bytes),
             scrape,
-            own: Process::own().cpu_seconds(),
+            own: self.crew.cpu_seconds(),
             server: process.map_or(0.0, Process::cpu_seconds),
             at: clock::now(),
         }
     }
+}
 
-    fn complete(&self, figures: &mut Figures, from: &Used, to: &Used) {
-        let seconds = figures.seconds.max(0.001);
-        figures.own_core = (to.own - from.own) / seconds;
-        // A server that has died has left nothing to read.
-        if self.target.process().is_some() && to.server >= from.server {
-            let server = to.server - from.server;
-            figures.server_core = Some(server / seconds);
-            if figures.snapshots > 0 {
-                figures.server_cpu_per_million = Some(server / figures.snapshots as f64 * 1e6);
-            }
-            let grown = to.resident.saturating_sub(self.resident_before);
-            figures.resident_per_link = Some(grown as f64 / figures.seated.max(1) as f64);
+/// Adds what the processes used between two moments.
+fn complete(figures: &mut Figures, resident_before: u64, from: &Used, to: &Used) {
+    let seconds = figures.seconds.max(0.001);
+    figures.own_core = busiest_core(&from.own, &to.own) / seconds;
+    // A server that has died has left nothing to read.
+    if to.server > 0.0 && to.server >= from.server {
+        let server = to.server - from.server;
+        figures.server_core = Some(server / seconds);
+        if figures.snapshots > 0 {
+            figures.server_cpu_per_million = Some(server / figures.snapshots as f64 * 1e6);
         }
-        if let (Some(before), Some(after)) = (&from.scrape, &to.scrape) {
-            let lateness = after.buckets_since(before, "muster_tick_lateness_seconds");
-            figures.lateness_p50_us = lateness.quantile_us(0.5);
-            figures.lateness_p99_us = lateness.quantile_us(0.99);
-            let name = "muster_ticks_skipped_total";
-            figures.ticks_skipped = Some(after.sum(name) - before.sum(name));
-        }
+        let grown = to.resident.saturating_sub(resident_before);
+        figures.resident_per_link = Some(grown as f64 / figures.seated.max(1) as f64);
     }
+    if let (Some(before), Some(after)) = (&from.scrape, &to.scrape) {
+        let lateness = after.buckets_since(before, "muster_tick_lateness_seconds");
+        figures.lateness_p50_us = lateness.quantile_us(0.5);
+        figures.lateness_p99_us = lateness.quantile_us(0.99);
+        let name = "muster_ticks_skipped_total";
+        figures.ticks_skipped = Some(after.sum(name) - before.sum(name));
+    }
+}
+
+/// Processor seconds of the tester on the core where it used most.
+fn busiest_core(from: &[(usize, f64)], to: &[(usize, f64)]) -> f64 {
+    let mut cores = BTreeMap::<usize, f64>::new();
+    for ((core, before), (_, after)) in from.iter().zip(to) {
+        *cores.entry(*core).or_default() += (after - before).max(0.0);
+    }
+    cores.into_values().fold(0.0, f64::max)
 }
 
 /// How long the last player may take to its seat.

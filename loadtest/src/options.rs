@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::preset::Row;
+
 /// Simulates thousands of players and reports what they saw.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "muster-loadtest", version, subcommand_negates_reqs = true, args_conflicts_with_subcommands = true)]
@@ -17,9 +19,12 @@ pub struct Cli {
     pub options: Options,
 }
 
-/// The servers that the tester starts as children of its own.
+/// What the tester starts as children of its own.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Role {
+    /// Lets players play, as the tester says.
+    #[command(hide = true)]
+    Players,
     /// Serves muster with the game of the measurements.
     #[command(hide = true)]
     Serve(ServeArgs),
@@ -71,15 +76,15 @@ pub struct FloorArgs {
 /// What is measured, and how.
 #[derive(Clone, Debug, Args)]
 pub struct Options {
-    /// Players at the same time
-    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=60_000))]
-    pub players: u32,
+    /// Players at the same time [default: 1000]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    pub players: Option<u32>,
     /// Players of one session
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1_000))]
     pub per_session: u16,
-    /// How players come
-    #[arg(long, value_enum, default_value_t = Way::Websocket)]
-    pub transport: Way,
+    /// How players come [default: websocket]
+    #[arg(long, value_enum)]
+    pub transport: Option<Way>,
     /// WebSocket over TLS
     #[arg(long)]
     pub tls: bool,
@@ -92,15 +97,15 @@ pub struct Options {
     /// Bytes of state in each snapshot of the spawned server
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(0..=8_000))]
     pub state_bytes: u32,
-    /// How long is measured, once everybody is seated
-    #[arg(long, default_value = "30s", value_parser = duration)]
-    pub duration: Duration,
+    /// How long is measured, once everybody is seated [default: 30s; 5s for --scenario figures]
+    #[arg(long, value_parser = duration)]
+    pub duration: Option<Duration>,
     /// How long everybody plays before that
     #[arg(long, default_value = "3s", value_parser = duration)]
     pub warmup: Duration,
-    /// Arrivals per second, by schedule, whatever the answers
-    #[arg(long, default_value = "500/s", value_parser = rate)]
-    pub ramp: u32,
+    /// Arrivals per second, by schedule, whatever the answers [default: 500/s]
+    #[arg(long, value_parser = rate)]
+    pub ramp: Option<u32>,
     /// Start a server as a child, on a core of its own where there are two
     #[arg(long, conflicts_with = "url")]
     pub spawn: bool,
@@ -113,15 +118,21 @@ pub struct Options {
     /// Game to join at --url
     #[arg(long, default_value = "arena")]
     pub game: String,
-    /// What the players do
-    #[arg(long, value_enum, default_value_t = Scenario::Steady)]
-    pub scenario: Scenario,
+    /// What the players do [default: steady; figures when --spawn stands alone]
+    #[arg(long, value_enum)]
+    pub scenario: Option<Scenario>,
+    /// Rows of --scenario figures to measure [default: all]
+    #[arg(long, value_enum, value_delimiter = ',', conflicts_with = "url")]
+    pub rows: Vec<Row>,
+    /// Share of each row's players and handshakes, to try --scenario figures out
+    #[arg(long, default_value_t = 1.0, value_parser = scale)]
+    pub scale: f64,
     /// Measure the kernel's floor too, in the same rounds
     #[arg(long)]
     pub floor: bool,
-    /// Rounds; the figures are medians over them
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
-    pub rounds: u32,
+    /// Rounds; the figures are medians over them [default: 1; 5 for --scenario figures]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub rounds: Option<u32>,
     /// Measure these side by side, instead of --transport, --tls and --floor
     #[arg(long, value_enum, value_delimiter = ',')]
     pub compare: Vec<Subject>,
@@ -131,6 +142,9 @@ pub struct Options {
     /// How tickets are signed, with --spawn
     #[arg(long, value_enum, default_value_t = TicketKind::Eddsa)]
     pub tickets: TicketKind,
+    /// Processes that the players are shared out over, on cores of their own where there are some left
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub processes: u16,
     /// JSON file for the report
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
@@ -204,6 +218,8 @@ impl Subject {
 /// What the players do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Scenario {
+    /// Every figure of docs/performance.md, one row after the other.
+    Figures,
     /// Everybody arrives, plays, and stays.
     Steady,
     /// More and more players, until ticks are late or snapshots missing.
@@ -234,6 +250,41 @@ pub enum TicketKind {
 }
 
 impl Options {
+    /// Players at the same time.
+    pub fn players(&self) -> usize {
+        self.players.unwrap_or(1_000) as usize
+    }
+
+    /// Arrivals per second.
+    pub fn arrivals_per_second(&self) -> f64 {
+        f64::from(self.ramp.unwrap_or(500))
+    }
+
+    /// How long is measured.
+    pub fn window(&self) -> Duration {
+        self.duration.unwrap_or(if self.scenario() == Scenario::Figures { FIGURES_WINDOW } else { WINDOW })
+    }
+
+    /// How often everything is measured.
+    pub fn rounds(&self) -> u32 {
+        self.rounds.unwrap_or(if self.scenario() == Scenario::Figures { FIGURES_ROUNDS } else { 1 })
+    }
+
+    /// What the players do: everything that is published when nothing says otherwise.
+    pub fn scenario(&self) -> Scenario {
+        let says_nothing = self.players.is_none()
+            && self.transport.is_none()
+            && self.input_rate.is_none()
+            && self.compare.is_empty()
+            && !self.floor
+            && !self.tls;
+        match self.scenario {
+            Some(scenario) => scenario,
+            None if self.spawn && (says_nothing || !self.rows.is_empty()) => Scenario::Figures,
+            None => Scenario::Steady,
+        }
+    }
+
     /// Inputs per second and player.
     pub fn inputs_per_second(&self) -> u32 {
         self.input_rate.unwrap_or(u32::from(self.tick))
@@ -244,7 +295,7 @@ impl Options {
         if !self.compare.is_empty() {
             return self.compare.clone();
         }
-        if self.scenario == Scenario::Handshake {
+        if self.scenario() == Scenario::Handshake {
             return vec![
                 Subject::Websocket,
                 Subject::Bare,
@@ -253,7 +304,7 @@ impl Options {
                 Subject::Webtransport,
             ];
         }
-        let (muster, floor) = match (self.transport, self.tls) {
+        let (muster, floor) = match (self.transport.unwrap_or(Way::Websocket), self.tls) {
             (Way::Websocket, false) => (Subject::Websocket, Subject::FloorWebsocket),
             (Way::Websocket, true) => (Subject::WebsocketTls, Subject::FloorWebsocket),
             (Way::Webtransport, _) => (Subject::Webtransport, Subject::FloorWebtransport),
@@ -279,10 +330,18 @@ fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+fn scale(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|scale| (0.001..=1.0).contains(scale)).ok_or_else(|| "expected 0.001 to 1".into())
+}
+
 fn rate(text: &str) -> Result<u32, String> {
     let number = text.strip_suffix("/s").unwrap_or(text);
     number.parse().ok().filter(|rate| *rate > 0).ok_or_else(|| "expected arrivals per second, as in 500/s".into())
 }
+
+const WINDOW: Duration = Duration::from_secs(30);
+const FIGURES_WINDOW: Duration = Duration::from_secs(5);
+const FIGURES_ROUNDS: u32 = 5;
 
 #[cfg(test)]
 mod tests {
@@ -297,6 +356,19 @@ mod tests {
         assert!(duration("a").is_err() && duration("-1s").is_err() && duration("3h").is_err());
         assert_eq!(rate("500/s"), Ok(500));
         assert!(rate("0/s").is_err() && rate("x").is_err());
+    }
+
+    #[test]
+    fn every_figure_is_measured_when_nothing_else_is_asked_for() {
+        let read = |arguments: &[&str]| Cli::parse_from(["x", "--spawn"].iter().chain(arguments)).options;
+        let bare = read(&[]);
+        assert_eq!((bare.scenario(), bare.rounds(), bare.window()), (Scenario::Figures, 5, FIGURES_WINDOW));
+        assert_eq!(read(&["--rounds=2", "--duration=1s"]).scenario(), Scenario::Figures);
+        assert_eq!(read(&["--rows=websocket,ramp"]).scenario(), Scenario::Figures);
+        for other in ["--players=5", "--tls", "--floor", "--input-rate=0", "--compare=mix", "--transport=mix"] {
+            let options = read(&[other]);
+            assert_eq!((options.scenario(), options.rounds(), options.window()), (Scenario::Steady, 1, WINDOW));
+        }
     }
 
     #[test]

@@ -8,6 +8,9 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 #[derive(Clone)]
 pub struct Progress {
     bar: ProgressBar,
+    quiet: bool,
+    /// What all of it is a part of.
+    whole: String,
 }
 
 impl Progress {
@@ -15,15 +18,27 @@ impl Progress {
     pub fn new(quiet: bool) -> Self {
         let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(5) };
         let bar = ProgressBar::with_draw_target(Some(1), target);
-        if let Ok(style) = ProgressStyle::with_template("{prefix:32} [{bar:30}] {pos}/{len} {msg}") {
+        if let Ok(style) = ProgressStyle::with_template("{prefix:44} [{bar:30}] {pos}/{len} {msg}") {
             bar.set_style(style.progress_chars("=> "));
         }
-        Self { bar }
+        Self { bar, quiet, whole: String::new() }
+    }
+
+    /// The same bar, for a part of a whole.
+    pub fn within(&self, whole: String) -> Self {
+        Self { whole, ..self.clone() }
     }
 
     /// Something else begins.
-    pub fn begin(&self, what: impl Into<String>) {
-        self.bar.set_prefix(what.into());
+    pub fn begin(&self, what: impl AsRef<str>) {
+        self.bar.set_prefix(format!("{}{}", self.whole, what.as_ref()));
+    }
+
+    /// A line that stays, also where no bar is drawn.
+    pub fn note(&self, line: &str) {
+        if !self.quiet {
+            self.bar.suspend(|| eprintln!("{line}"));
+        }
     }
 
     /// Players arrive.

@@ -19,39 +19,90 @@ pub struct Ceiling {
     pub tester_was_the_bottleneck: bool,
 }
 
-/// Grows by about a tenth until a step does not hold, beginning at the players that were asked for.
-///
-/// # Errors
-/// [`Fault`] beside what was measured until then.
+/// Grows by about a tenth until a step does not hold, twice in a row, beginning at the players that were asked for.
+/// The subjects climb side by side, so that the machine's moods meet all of them. Returns why that ended early.
 pub fn find(
     options: &Options,
-    subject: Subject,
+    subjects: &[Subject],
     progress: &Progress,
     measurements: &mut Vec<Figures>,
-) -> Result<Ceiling, Fault> {
-    let mut players = options.players as usize;
+    ceilings: &mut Vec<Ceiling>,
+) -> Option<Fault> {
+    let mut players = options.players();
+    let most = (players * MOST_GROWTH).min(MOST);
+    let mut climbing = subjects.to_vec();
     let mut held = 0;
-    loop {
-        progress.begin(format!("{}, {players} players", subject.name()));
+    while !climbing.is_empty() {
+        for subject in std::mem::take(&mut climbing) {
+            progress.begin(format!("{}, {players} players", subject.name()));
+            let step = match Step::climb(options, subject, players, progress, measurements) {
+                Ok(step) => step,
+                Err(fault) => return Some(fault),
+            };
+            if step.broke.is_none() && players < most {
+                climbing.push(subject);
+                continue;
+            }
+            ceilings.push(Ceiling {
+                subject: subject.name(),
+                players: if step.broke.is_some() { held } else { players },
+                broke: step.broke,
+                tester_was_the_bottleneck: step.busy,
+            });
+        }
+        held = players;
+        players = (players + (players / 10).max(10)).min(most);
+    }
+    None
+}
+
+/// One number of players.
+struct Step {
+    broke: Option<String>,
+    busy: bool,
+}
+
+impl Step {
+    /// Measures it, and once more when it does not hold: one bad moment of the machine is no ceiling.
+    fn climb(
+        options: &Options,
+        subject: Subject,
+        players: usize,
+        progress: &Progress,
+        measurements: &mut Vec<Figures>,
+    ) -> Result<Self, Fault> {
+        let first = Self::once(options, subject, players, progress, measurements)?;
+        if first.broke.is_none() {
+            return Ok(first);
+        }
+        Self::once(options, subject, players, progress, measurements)
+    }
+
+    fn once(
+        options: &Options,
+        subject: Subject,
+        players: usize,
+        progress: &Progress,
+        measurements: &mut Vec<Figures>,
+    ) -> Result<Self, Fault> {
         let measured = measure(options, subject, players, progress);
         let Some(figures) = measured.figures else {
             return Err(measured.fault.unwrap_or_else(|| Fault::local("the ramp", "nothing was measured")));
         };
-        let broke = match &measured.fault {
-            Some(Fault::NotSeated { missing, .. }) => Some(format!("{missing} players found no seat")),
-            Some(_) => None,
+        let broke = match measured.fault {
+            // A server that lets in some but not all is at its end; one that lets in none is not there.
+            Some(Fault::NotSeated { missing, .. }) if missing < players => {
+                Some(format!("{missing} players found no seat"))
+            }
+            Some(fault) => {
+                measurements.push(figures);
+                return Err(fault);
+            }
             None => breach(&figures),
         };
         let busy = figures.tester_was_the_bottleneck();
         measurements.push(figures);
-        if let (Some(fault), None) = (measured.fault, &broke) {
-            return Err(fault);
-        }
-        if broke.is_some() || players >= MOST {
-            return Ok(Ceiling { subject: subject.name(), players: held, broke, tester_was_the_bottleneck: busy });
-        }
-        held = players;
-        players = (players + (players / 10).max(10)).min(MOST);
+        Ok(Self { broke, busy })
     }
 }
 
@@ -69,3 +120,5 @@ fn breach(figures: &Figures) -> Option<String> {
 const LATE_US: f64 = 10_000.0;
 const MISSING: f64 = 0.03;
 const MOST: usize = 20_000;
+/// The steps end at so many times the first one's players.
+const MOST_GROWTH: usize = 3;

@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -85,8 +86,7 @@ impl Target {
             .map_err(|error| unreachable(error.to_string()))?
             .next()
             .ok_or_else(|| unreachable("no such host".into()))?;
-        std::net::TcpStream::connect_timeout(&address, std::time::Duration::from_secs(3))
-            .map_err(|error| unreachable(error.to_string()))?;
+        std::net::TcpStream::connect_timeout(&address, WAIT).map_err(|error| unreachable(error.to_string()))?;
         let certificate = target.is_loopback().then(|| certificate_hash(address)).flatten();
         let mint = match &options.key {
             Some(path) => {
@@ -120,6 +120,18 @@ impl Target {
         self.child.as_mut().map_or(Ok(()), Running::check)
     }
 
+    /// Whether a server that is not the tester's own still answers.
+    ///
+    /// # Errors
+    /// [`Fault::Gone`].
+    pub fn probe(&self) -> Result<(), Fault> {
+        if self.child.is_some() {
+            return Ok(());
+        }
+        let gone = |error: std::io::Error| Fault::Gone { address: self.authority.clone(), why: error.to_string() };
+        std::net::TcpStream::connect_timeout(&self.address, WAIT).map(drop).map_err(gone)
+    }
+
     /// What the players are to do, transport by transport.
     ///
     /// # Errors
@@ -129,12 +141,12 @@ impl Target {
             Subject::WebsocketTls | Subject::BareTls => Some(Arc::new(tls::client(self.certificate, b"http/1.1")?)),
             _ => None,
         };
-        let behaviour = match options.scenario {
+        let behaviour = match options.scenario() {
             Scenario::Storm => Behaviour::Storm,
             Scenario::SlowReaders => Behaviour::Slow(10),
-            Scenario::Forged => Behaviour::Forged(5_000_000),
-            Scenario::Churn => Behaviour::Churn(10_000_000),
-            Scenario::Steady | Scenario::Ramp | Scenario::Handshake => Behaviour::Steady,
+            Scenario::Forged => Behaviour::Forged(stay_us(options.window())),
+            Scenario::Churn => Behaviour::Churn(stay_us(options.window())),
+            Scenario::Steady | Scenario::Ramp | Scenario::Handshake | Scenario::Figures => Behaviour::Steady,
         };
         let whole = Plan {
             address: self.address,
@@ -147,7 +159,7 @@ impl Target {
             first: 0,
             stride: 1,
             players,
-            ramp: f64::from(options.ramp),
+            ramp: options.arrivals_per_second(),
             input_rate: options.inputs_per_second(),
             tick: options.tick,
             behaviour: if subject.is_floor() { Behaviour::Steady } else { behaviour },
@@ -168,6 +180,11 @@ impl Target {
     }
 }
 
+/// How long players stay in a churn: ten seconds, or half of a short window, so that some leave within it.
+fn stay_us(window: Duration) -> u64 {
+    (window / 2).min(Duration::from_secs(10)).as_micros() as u64
+}
+
 /// The hash that a development server tells of its certificate.
 fn certificate_hash(address: SocketAddr) -> Option<[u8; 32]> {
     let answer = http::get(address, "/v1/certificate-hash")?;
@@ -183,3 +200,6 @@ fn algorithm(kind: TicketKind) -> Algorithm {
         TicketKind::Rs256 => Algorithm::Rs256,
     }
 }
+
+/// How long a server may take to accept a connection.
+const WAIT: Duration = Duration::from_secs(3);

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use muster::ticket::{Algorithm, Claims, KeyHint, Signer, TicketId, UnixSeconds, generate_key};
 
+use serde::{Deserialize, Serialize};
+
 use crate::fault::Fault;
 use crate::{clock, http};
 
@@ -16,9 +18,18 @@ pub struct Mint {
     next: AtomicU64,
 }
 
+/// What another process of players needs for its tickets.
+#[derive(Deserialize, Serialize)]
+pub enum MintOrders {
+    /// The private key's text.
+    Key(String),
+    /// Tickets of a development server.
+    Tickets(Vec<String>),
+}
+
 enum Source {
-    /// The tester signs.
-    Signer(Box<Signer>),
+    /// The tester signs, with the key of this text.
+    Signer(Box<Signer>, String),
     /// A development server signed these.
     Fetched(Vec<String>),
 }
@@ -31,7 +42,7 @@ impl Mint {
     pub fn from_text(text: &str) -> Result<Self, Fault> {
         let signer = Signer::from_text(text, &KeyHint::default());
         let signer = signer.map_err(|error| Fault::Options(format!("--key: {error}")))?;
-        Self::new(Source::Signer(Box::new(signer)))
+        Self::new(Source::Signer(Box::new(signer), text.to_owned()))
     }
 
     /// Makes a key, and writes what a server needs to check it to a new file in the system's folder for such.
@@ -74,6 +85,27 @@ impl Mint {
         Ok(Self { source, run: u64::from_le_bytes(random), next: AtomicU64::new(0) })
     }
 
+    /// What another process needs to have tickets as well: the key, or every so manieth ticket from `part` on.
+    pub fn share(&self, part: usize, of: usize) -> MintOrders {
+        match &self.source {
+            Source::Signer(_, text) => MintOrders::Key(text.clone()),
+            Source::Fetched(tickets) => {
+                MintOrders::Tickets(tickets.iter().skip(part).step_by(of.max(1)).cloned().collect())
+            }
+        }
+    }
+
+    /// The other end of [`Mint::share`].
+    ///
+    /// # Errors
+    /// [`Fault::Options`] when the text is no key.
+    pub fn from_orders(orders: MintOrders) -> Result<Self, Fault> {
+        match orders {
+            MintOrders::Key(text) => Self::from_text(&text),
+            MintOrders::Tickets(tickets) => Self::new(Source::Fetched(tickets)),
+        }
+    }
+
     /// A player's number in this run, as its `sub`.
     pub fn player(&self, number: u64) -> String {
         format!("load-{:08x}-{number}", self.run as u32)
@@ -83,7 +115,7 @@ impl Mint {
     pub fn ticket(&self, player: u64) -> String {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let signer = match &self.source {
-            Source::Signer(signer) => signer,
+            Source::Signer(signer, _) => signer,
             Source::Fetched(tickets) => return tickets.get(number as usize).cloned().unwrap_or_default(),
         };
         let now = UnixSeconds(clock::unix_seconds());

@@ -67,7 +67,7 @@ pub fn run(plan: &Plan, shared: &Arc<Shared>) -> Result<Seen, Fault> {
                 // What QUIC and HTTP put before a datagram's payload, as long as theirs.
                 message.extend_from_slice(&[0x31, 0, 0, 0]);
                 frames::put_input(player.watch.tick, seq, &PUSH, &mut message);
-                sealer.seal(index as u64, &message, &mut packet);
+                sealer.seal(number(plan, index), &message, &mut packet);
                 // What a full socket does not take is lost.
                 let _ = udp.socket.send_to(&packet, plan.address);
                 if tally.is_open() {
@@ -87,7 +87,8 @@ pub fn run(plan: &Plan, shared: &Arc<Shared>) -> Result<Seen, Fault> {
         let now = now_us();
         udp.read(|datagram, _| {
             let length = datagram.len() as u64;
-            let Some((index, body)) = sealer.open(datagram) else { return };
+            let Some((number, body)) = sealer.open(datagram) else { return };
+            let index = number.saturating_sub(plan.first) / plan.stride.max(1);
             let Some(player) = players.get_mut(index as usize) else { return };
             if tally.is_open() {
                 tally.seen.bytes_in += length;
@@ -124,8 +125,13 @@ fn follow(tally: &mut Tally, shared: &Shared, players: &mut [Player], now: u64) 
     }
 }
 
+/// A player's number among those of all processes.
+fn number(plan: &Plan, index: usize) -> u64 {
+    plan.first + index as u64 * plan.stride
+}
+
 fn hello(sealer: &mut Sealer, udp: &Batched, plan: &Plan, index: usize, packet: &mut Vec<u8>) {
-    sealer.seal(index as u64, &[], packet);
+    sealer.seal(number(plan, index), &[], packet);
     // One that is lost is sent again.
     let _ = udp.socket.send_to(packet, plan.address);
 }

@@ -1,6 +1,7 @@
 //! The players: their plan, what they share with whoever watches, and what they saw.
 
 mod datagrams;
+pub mod orders;
 mod tally;
 mod websocket;
 mod webtransport;
@@ -75,7 +76,7 @@ impl Crowd {
 }
 
 /// What players do besides playing.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
 pub enum Behaviour {
     /// Nothing.
     Steady,
@@ -85,8 +86,20 @@ pub enum Behaviour {
     Slow(usize),
     /// As [`Self::Churn`]; and once told to, ten times as many come with forged tickets.
     Forged(u64),
-    /// Each stays for about so many microseconds; then it leaves and somebody new comes.
+    /// While the window is open, each stays for about so many microseconds; then it leaves and somebody new comes.
     Churn(u64),
+}
+
+/// How long a player stays that came into the open window: half of `about` to one and a half, by its number, so that a
+/// run can be repeated.
+pub fn stay_us(about: u64, number: u64) -> u64 {
+    about / 2 + rest_us(about, number)
+}
+
+/// How long one stays that was there before the window opened: anything up to `about`, as if it had come at any time.
+pub fn rest_us(about: u64, number: u64) -> u64 {
+    // Neighbouring numbers end up far apart.
+    (number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) % about.max(1)
 }
 
 /// A phase of a run, as the players are told (0 comes first): what is seen now is reported.
@@ -144,7 +157,7 @@ pub fn micros() -> Micros {
 }
 
 /// What one second of the window looked like.
-#[derive(Clone, Debug, Default, serde::Serialize)]
+#[derive(Clone, Debug, Default, serde::Deserialize, serde::Serialize)]
 pub struct Second {
     /// Snapshots that came.
     pub snapshots: u64,
@@ -155,22 +168,31 @@ pub struct Second {
 }
 
 /// What a group of players saw.
+#[derive(serde::Deserialize, serde::Serialize)]
 pub struct Seen {
     /// From the scheduled arrival until the transport stood (TCP, TLS or QUIC).
+    #[serde(with = "orders::distribution")]
     pub connect: Micros,
     /// From the request with the ticket to Welcome.
+    #[serde(with = "orders::distribution")]
     pub welcome: Micros,
     /// The same, of players who came within the window before forged tickets did.
+    #[serde(with = "orders::distribution")]
     pub calm: Micros,
     /// The same, of players who came among forged tickets.
+    #[serde(with = "orders::distribution")]
     pub flooded: Micros,
     /// From the request with the ticket to the seat.
+    #[serde(with = "orders::distribution")]
     pub seat: Micros,
     /// From the loss of all links until each was back.
+    #[serde(with = "orders::distribution")]
     pub back: Micros,
     /// Age of the state on arrival.
+    #[serde(with = "orders::distribution")]
     pub age: Micros,
     /// How far the time between two snapshots was from the tick.
+    #[serde(with = "orders::distribution")]
     pub jitter: Micros,
     /// The window, second by second.
     pub seconds: Vec<Second>,

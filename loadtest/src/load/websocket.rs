@@ -21,7 +21,7 @@ use rustls::pki_types::ServerName;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::tally::{Tally, Turn, Watch};
-use super::{Behaviour, FORGED_FOR_ONE, Plan, Seen, Shared, record};
+use super::{Behaviour, FORGED_FOR_ONE, Plan, Seen, Shared, record, rest_us, stay_us};
 use crate::clock::now_us;
 use crate::fault::Fault;
 use crate::frames::{self, BINARY, CLOSE};
@@ -197,6 +197,9 @@ impl Crowd<'_> {
             Turn::Opened => {
                 for player in self.players.iter_mut().filter(|player| player.state == State::Seated && !player.deaf) {
                     self.tally.start(&mut player.watch, now);
+                    if let Behaviour::Churn(about) | Behaviour::Forged(about) = self.plan.behaviour {
+                        player.leave_at = now + rest_us(about, player.number);
+                    }
                 }
             }
             Turn::Closed => (0..self.players.len()).for_each(|index| self.stop_counting(index, now)),
@@ -507,9 +510,8 @@ impl Crowd<'_> {
                     let _ = epoll::modify(&self.epoll, socket, EventData::new_u64(index as u64), EventFlags::empty());
                 }
             }
-            // Some stay for half of it and some for one and a half: by their numbers, so that a run can be repeated.
-            Behaviour::Churn(stay) | Behaviour::Forged(stay) => {
-                player.leave_at = now + stay / 2 + player.number.wrapping_mul(7_919) % stay.max(1)
+            Behaviour::Churn(about) | Behaviour::Forged(about) if self.tally.is_open() => {
+                player.leave_at = now + stay_us(about, player.number);
             }
             _ => {}
         }
@@ -605,6 +607,9 @@ impl Crowd<'_> {
 
     /// Whoever has stayed long enough leaves for good, and somebody new comes in its place.
     fn follow_churn(&mut self, now: u64) {
+        if !self.tally.is_open() {
+            return;
+        }
         for index in 0..self.players.len() {
             let Some(player) = self.players.get_mut(index) else { return };
             if player.state != State::Seated || player.leave_at > now {

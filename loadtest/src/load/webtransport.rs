@@ -18,12 +18,13 @@ use muster::wire::{
     put_control,
 };
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::sync::watch;
 use tokio::time::sleep;
 use wtransport::endpoint::endpoint_side;
 use wtransport::{ClientConfig, Connection, Endpoint, RecvStream, SendStream};
 
 use super::tally::{Tally, Turn, Watch};
-use super::{Behaviour, FORGED_FOR_ONE, Plan, Seen, Shared, record};
+use super::{Behaviour, FORGED_FOR_ONE, Plan, Seen, Shared, record, rest_us, stay_us};
 use crate::clock::now_us;
 use crate::fault::Fault;
 use crate::game::PUSH;
@@ -48,6 +49,7 @@ pub fn run(plan: &Plan, shared: &Arc<Shared>) -> Result<Seen, Fault> {
             places: RefCell::new(vec![None; plan.players]),
             next_new: Cell::new(plan.first + plan.players as u64 * plan.stride),
             storms: Cell::new(0),
+            opened: watch::Sender::new(false),
             beat: Cell::new(BEAT),
         });
         for index in 0..plan.players {
@@ -122,6 +124,8 @@ struct Crowd {
     places: RefCell<Vec<Option<Place>>>,
     next_new: Cell<u64>,
     storms: Cell<u64>,
+    /// Whether the window has been opened.
+    opened: watch::Sender<bool>,
     /// How often each player says that it lives.
     beat: Cell<Duration>,
 }
@@ -274,18 +278,7 @@ impl Crowd {
         asked: u64,
     ) -> Result<std::convert::Infallible, End> {
         let Link { connection, send, receive, reader } = link;
-        let stay = match self.plan.behaviour {
-            Behaviour::Churn(stay) | Behaviour::Forged(stay) => {
-                Some(stay / 2 + player.number.wrapping_mul(7_919) % stay.max(1))
-            }
-            _ => None,
-        };
-        let mut leaving = pin!(async {
-            match stay {
-                Some(stay) => sleep(Duration::from_micros(stay)).await,
-                None => pending().await,
-            }
-        });
+        let mut leaving = pin!(self.time_to_leave(player.number));
         let mut beat = pin!(sleep(self.beat.get()));
         let mut assembler = Assembler::default();
         let storms = self.storms.get();
@@ -332,13 +325,28 @@ impl Crowd {
                 () = &mut leaving => {
                     let mut framed = Vec::new();
                     put_control(&codec::encode(&ClientMessage::Bye), &mut framed);
+                    // Nothing is due for it any more.
+                    self.leave_place(index);
                     send.write_all(&framed).await?;
-                    // The server closes once it has read it; a second is more than it needs.
+                    // As the client does it: the server closes once it has read all. A second is more than it needs.
+                    let _ = send.finish().await;
                     let _ = tokio::time::timeout(Duration::from_secs(1), connection.closed()).await;
                     return Err(End::Left);
                 }
             }
         }
+    }
+
+    /// Returns when a player is to leave for good: never, but for churn.
+    async fn time_to_leave(&self, number: u64) {
+        let (Behaviour::Churn(about) | Behaviour::Forged(about)) = self.plan.behaviour else { return pending().await };
+        let stay = match self.tally.borrow().is_open() {
+            true => stay_us(about, number),
+            false => rest_us(about, number),
+        };
+        // The sender lives as long as the crowd.
+        let _ = self.opened.subscribe().wait_for(|opened| *opened).await;
+        sleep(Duration::from_micros(stay)).await;
     }
 
     fn handle_snapshot(&self, index: usize, message: &[u8], length: usize, now: u64) {
@@ -473,6 +481,9 @@ impl Crowd {
     fn follow(&self, now: u64) {
         let mut tally = self.tally.borrow_mut();
         let turn = tally.follow(&self.shared, now);
+        if turn == Turn::Opened {
+            self.opened.send_replace(true);
+        }
         if turn != Turn::Same {
             for place in self.places.borrow_mut().iter_mut().flatten().filter(|place| !place.deaf) {
                 match turn {

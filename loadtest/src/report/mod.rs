@@ -1,7 +1,9 @@
 //! The report of a whole run: every measurement, their medians, and the ratios that travel.
 
 pub mod html;
+pub mod summary;
 pub mod table;
+mod verdicts;
 
 use serde::Serialize;
 
@@ -22,8 +24,8 @@ pub struct Report {
     pub cores: usize,
     /// The kernel.
     pub kernel: String,
-    /// How late the machine's own timer is before anything runs, on the server's core.
-    pub idle_timer_us: Option<Quantiles>,
+    /// How late the machine's own timer is before anything runs, on the server's core: before each round.
+    pub idle_timers_us: Vec<Quantiles>,
     /// Measurements in the order they were made: round after round.
     pub measurements: Vec<Figures>,
     /// Medians over the rounds.
@@ -102,7 +104,7 @@ impl Report {
             processor: machine::processor(),
             cores: machine::cores(),
             kernel: machine::kernel(),
-            idle_timer_us: None,
+            idle_timers_us: Vec::new(),
             measurements,
             medians,
             ratios,
@@ -176,6 +178,12 @@ fn warnings(measurements: &[Figures], options: &Options) -> Vec<String> {
     if let Some(one) = measurements.iter().find(|one| one.delivered > 0.0 && one.delivered < 0.999) {
         let share = one.delivered * 100.0;
         warnings.push(format!("only {share:.2} % of the snapshots that were due came ({})", one.subject));
+    }
+    if let Some(one) = measurements.iter().find(|one| one.lost > 0) {
+        warnings.push(format!("{} links were lost though nobody asked for it ({})", one.lost, one.subject));
+    }
+    if options.scale < 1.0 {
+        warnings.push("players and handshakes were scaled down: the figures are not those of the aims".into());
     }
     if measurements.iter().any(|one| one.forged_accepted > 0) {
         warnings.push("forged tickets were let in".into());

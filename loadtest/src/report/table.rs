@@ -9,7 +9,7 @@ use crate::figures::{Figures, Quantiles};
 pub fn render(report: &Report) -> String {
     let mut out = String::new();
     let _ = writeln!(out, "{} ({} cores), Linux {}", report.processor, report.cores, report.kernel);
-    if let Some(idle) = &report.idle_timer_us {
+    for idle in &report.idle_timers_us {
         line("idle timer is late by", idle, &mut out);
     }
     for figures in &report.measurements {
