@@ -8,7 +8,7 @@ use crate::hub::{Arrival, Renewal};
 
 impl Admission {
     /// Judges the fresh tickets that players show on open links, until cancelled. Run it once for a hub; a second call
-    /// returns at once. At most [`AT_ONCE`] are judged at a time; the others wait.
+    /// returns at once. At most 64 are judged at a time; the others wait.
     ///
     /// # Cancel safety
     /// A cancelled call may have burned tickets whose players were not told.
