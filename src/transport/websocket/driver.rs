@@ -6,10 +6,11 @@
 //! The epoll stands in tokio's as one entry. When any link has something to say, tokio wakes this task once, and it goes
 //! from socket to socket as a plain epoll loop does, without a task, a waker and a readiness record for each
 //! (`docs/decisions/0010-websocket-loop.md`). Readiness comes edge-triggered: a link is read until it has no more, or is
-//! put on the list of those that have.
+//! put on the list of those that have. While many links have something to say, the system wakes nobody for them: they are
+//! looked at once a millisecond, many at a time (`pace.rs`).
 
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
@@ -23,15 +24,24 @@ use tokio_util::sync::CancellationToken;
 
 use super::link::{Arrival, Link, Next};
 use super::mailbox::{Letter, LinkKey, Mailbox};
+use super::pace::{Pace, ROUND};
 use crate::transport::timers::Timers;
 
 /// Reads the links that were left in its mailbox.
 pub(super) struct Driver {
-    poll: AsyncFd<Poll>,
+    bell: Bell,
+    poll: Poll,
+    pace: Pace,
     mailbox: Arc<Mailbox>,
     table: Table,
     letters: Vec<Letter>,
     events: Events,
+}
+
+/// Wakes the driver when any link has something to say, while the epoll stands in tokio's.
+struct Bell {
+    poll: RawFd,
+    watch: Option<AsyncFd<RawFd>>,
 }
 
 /// The links, and what is shared by all of them.
@@ -61,8 +71,11 @@ impl Driver {
     pub(super) fn new() -> io::Result<(Self, Arc<Mailbox>)> {
         let mailbox = Arc::new(Mailbox::default());
         let rooms = Rooms { raw: vec![0; READ_BYTES].into(), plain: vec![0; READ_BYTES].into() };
+        let poll = Poll::new()?;
         let driver = Self {
-            poll: watch(Poll::new()?)?,
+            bell: Bell { poll: poll.as_raw_fd(), watch: None },
+            poll,
+            pace: Pace::default(),
             mailbox: Arc::clone(&mailbox),
             table: Table {
                 links: Vec::new(),
@@ -87,16 +100,19 @@ impl Driver {
         let mut sleep = pin!(sleep_until(tokio::time::Instant::now()));
         let mut end: Option<Instant> = None;
         loop {
-            let due = [self.table.timers.next(), end].into_iter().flatten().min().map(tokio::time::Instant::from_std);
+            if let Err(error) = self.bell.set(!self.pace.is_timed()) {
+                return tracing::error!(%error, "WebSocket links have ended: the system's poll failed");
+            }
+            let round = self.pace.is_timed().then(|| now() + ROUND);
+            let due = [self.table.timers.next(), end, round].into_iter().flatten().min();
+            let due = due.map(tokio::time::Instant::from_std);
             if let Some(due) = due.filter(|due| *due != sleep.deadline()) {
                 sleep.as_mut().reset(due);
             }
             tokio::select! {
                 biased;
-                // Forgotten before the events are taken: what comes from then on wakes anew.
-                ready = self.poll.readable() => match ready {
-                    Ok(mut ready) => ready.clear_ready(),
-                    Err(error) => return tracing::error!(%error, "WebSocket links have ended: the system's poll failed"),
+                rung = self.bell.rung() => if let Err(error) = rung {
+                    return tracing::error!(%error, "WebSocket links have ended: the system's poll failed");
                 },
                 () = self.mailbox.rung() => {}
                 () = sleep.as_mut(), if due.is_some() => {}
@@ -111,7 +127,7 @@ impl Driver {
                         return tracing::error!(%error, "WebSocket links have ended: the system's poll failed");
                     }
                 };
-                self.table.handle_timers(now, self.poll.get_ref());
+                self.table.handle_timers(now, &self.poll);
                 if end.is_some_and(|end| self.table.is_empty() || now >= end) {
                     return;
                 }
@@ -126,7 +142,7 @@ impl Driver {
 
     fn handle_letters(&mut self, now: Instant) {
         self.mailbox.collect(&mut self.letters);
-        let (table, poll) = (&mut self.table, self.poll.get_ref());
+        let (table, poll) = (&mut self.table, &self.poll);
         for letter in self.letters.drain(..) {
             match letter {
                 Letter::Enter(arrival) => table.enter(*arrival, now, &self.mailbox, poll),
@@ -140,11 +156,11 @@ impl Driver {
 
     /// Serves the links that are ready, a bounded number of them; returns whether there may be more.
     fn handle_events(&mut self, now: Instant) -> io::Result<bool> {
-        match self.poll.get_mut().poll(&mut self.events, Some(Duration::ZERO)) {
+        match self.poll.poll(&mut self.events, Some(Duration::ZERO)) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(true),
             outcome => outcome?,
         }
-        let (table, poll) = (&mut self.table, self.poll.get_ref());
+        let (table, poll) = (&mut self.table, &self.poll);
         for index in std::mem::take(&mut table.again) {
             table.work_at(index, poll, |link, rooms| link.handle_readable(rooms, false, now));
         }
@@ -155,7 +171,35 @@ impl Driver {
             let ended = event.is_read_closed();
             table.work_at(event.token().0, poll, |link, rooms| link.handle_readable(rooms, ended, now));
         }
+        self.pace.note(count, now);
         Ok(count == EVENTS || !table.again.is_empty())
+    }
+}
+
+impl Bell {
+    /// Waits until a link has something to say; for ever, while it is off.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    async fn rung(&self) -> io::Result<()> {
+        match &self.watch {
+            // Forgotten before the events are taken: what comes from then on rings anew.
+            Some(watch) => watch.readable().await.map(|mut ready| ready.clear_ready()),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Switches it; off, no event wakes anybody. What has come meanwhile rings as soon as it is on.
+    // The successor of what puts a descriptor into tokio's epoll is `unsafe`: the caller vouches that it stays the same and
+    // open. The driver's own `Poll` does, for as long as there is a bell for it.
+    #[allow(deprecated)]
+    fn set(&mut self, on: bool) -> io::Result<()> {
+        if !on {
+            self.watch = None;
+        } else if self.watch.is_none() {
+            self.watch = Some(AsyncFd::with_interest(self.poll, tokio::io::Interest::READABLE)?);
+        }
+        Ok(())
     }
 }
 
@@ -238,14 +282,6 @@ impl Table {
             }
         }
     }
-}
-
-/// Puts the epoll into tokio's.
-// Its successor is `unsafe`: the caller vouches that the descriptor stays the same and open, as a `Poll` that nobody
-// replaces does.
-#[allow(deprecated)]
-fn watch(poll: Poll) -> io::Result<AsyncFd<Poll>> {
-    AsyncFd::with_interest(poll, tokio::io::Interest::READABLE)
 }
 
 /// Time enters here, once for all links that are served together.

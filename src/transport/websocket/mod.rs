@@ -9,6 +9,7 @@ pub mod frames;
 mod link;
 mod mailbox;
 mod outlet;
+mod pace;
 mod upgrade;
 
 pub use upgrade::WebSockets;
