@@ -49,7 +49,7 @@ const SLOW: f64 = 1_000.0;
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    #![allow(clippy::disallowed_methods)]
     use super::*;
 
     /// Notes `events` every `every` for a tenth of a second.
