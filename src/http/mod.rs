@@ -7,6 +7,7 @@
 
 mod api;
 mod dev;
+mod held;
 mod problem;
 mod serve;
 
@@ -15,6 +16,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 pub use api::{Http, Play, finished, metrics_router};
+pub use held::{Held, Hold};
 pub use problem::{problem, refusal_bytes, status_problem};
 pub use serve::{HttpBounds, first_byte_is_tls, serve_connection, serve_router};
 

@@ -20,6 +20,7 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use super::api::{harden, route};
+use super::held::{Held, Hold};
 use super::problem::problem;
 use super::{Peer, Response};
 use crate::limits::Limits;
@@ -41,7 +42,8 @@ impl From<&Limits> for HttpBounds {
 }
 
 /// Serves requests on one connection until it ends, becomes a link, outlives its bounds, or is told to stop; then the
-/// request at hand is still answered. Upgrades go on after this returns, in tasks of their own.
+/// request at hand is still answered. Upgrades go on after this returns, in tasks of their own; every request carries a
+/// [`Hold`] for those that have more to say.
 ///
 /// # Errors
 /// What hyper says of a connection that broke or did not keep to HTTP: the peer's fault, worth a line at debug level.
@@ -59,7 +61,9 @@ where
     S: Fn(Request<Incoming>) -> F,
     F: Future<Output = Result<Response, Infallible>>,
 {
-    let guarded = |request: Request<Incoming>| {
+    let hold = Hold::default();
+    let guarded = |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(hold.clone());
         let answer = (!request.headers().contains_key(header::TRANSFER_ENCODING)).then(|| service(request));
         async {
             match answer {
@@ -74,7 +78,7 @@ where
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEAD_BYTES)
         .keep_alive(true)
-        .serve_connection(TokioIo::new(io), service_fn(guarded))
+        .serve_connection(TokioIo::new(Held::new(io, hold.clone())), service_fn(guarded))
         .with_upgrades();
     let mut connection = pin!(connection);
     let mut life = pin!(tokio::time::sleep(bounds.life));

@@ -43,7 +43,7 @@ struct State {
 struct Waiting {
     /// What it did not take of the newest write.
     in_flight: Bytes,
-    /// A control frame that goes out next: the newest pong or ping.
+    /// What goes out next: the answer to the upgrade, later the newest pong or ping.
     control: Option<Bytes>,
     backlog: Backlog,
 }
@@ -60,14 +60,16 @@ pub(super) enum Phase {
 }
 
 impl WebSocketOutlet {
-    /// Takes a socket that does not block, and the TLS state where there is one.
-    pub(super) fn new(socket: TcpStream, tls: Option<Box<ServerConnection>>, bound: usize) -> Self {
+    /// Takes a socket that does not block, the TLS state where there is one, and the answer to the upgrade, which goes out
+    /// ahead of whatever is said first.
+    pub(super) fn new(socket: TcpStream, tls: Option<Box<ServerConnection>>, answer: Vec<u8>, bound: usize) -> Self {
+        let waiting = Waiting { control: Some(answer.into()), ..Waiting::default() };
         Self {
             socket,
             bound: u32::try_from(bound).unwrap_or(u32::MAX),
             is_tls: tls.is_some(),
             attention: AtomicBool::new(false),
-            state: Mutex::new(State { phase: Phase::Open, tls, waiting: None }),
+            state: Mutex::new(State { phase: Phase::Open, tls, waiting: Some(Box::new(waiting)) }),
             driver: OnceLock::new(),
         }
     }

@@ -21,7 +21,7 @@ use super::link::{Arrival, Asking, Link, Stage};
 use super::mailbox::{Drivers, Letter};
 use super::outlet::WebSocketOutlet;
 use crate::admission::{Admission, Pending, Refused};
-use crate::http::{Peer, Play, Response, problem};
+use crate::http::{Held, Hold, Peer, Play, Response, problem};
 use crate::hub::Place;
 use crate::outbox::{Outlet, Transport};
 use crate::request::{OpenRequest, RequestParts};
@@ -138,6 +138,10 @@ impl Play for WebSockets {
         if let Some(protocol) = protocol {
             response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
         }
+        // The link's first messages are about to follow, in the same packet.
+        if let Some(hold) = request.extensions().get::<Hold>() {
+            hold.begin();
+        }
         let admission = self.admission.clone();
         let drivers = self.drivers.clone();
         tokio::spawn(async move {
@@ -180,16 +184,20 @@ fn hand_over(
 /// Takes the connection back from hyper and from tokio, so that its bytes pass no other layer.
 fn split(upgraded: hyper::upgrade::Upgraded, admission: &Admission) -> io::Result<(Arc<WebSocketOutlet>, Vec<u8>)> {
     let bound = admission.limits().queue_bytes;
-    let (stream, tls, early) = match upgraded.downcast::<TokioIo<TcpStream>>() {
-        Ok(parts) => (parts.io.into_inner(), None, parts.read_buf),
+    let (stream, tls, answer, early) = match upgraded.downcast::<TokioIo<Held<TcpStream>>>() {
+        Ok(parts) => {
+            let (stream, answer) = parts.io.into_inner().into_parts();
+            (stream, None, answer, parts.read_buf)
+        }
         Err(upgraded) => {
             let unknown = |_| io::Error::other("an upgraded connection is of an unknown kind");
-            let parts = upgraded.downcast::<TokioIo<TlsStream<TcpStream>>>().map_err(unknown)?;
-            let (stream, tls) = parts.io.into_inner().into_inner();
-            (stream, Some(Box::new(tls)), parts.read_buf)
+            let parts = upgraded.downcast::<TokioIo<Held<TlsStream<TcpStream>>>>().map_err(unknown)?;
+            let (stream, answer) = parts.io.into_inner().into_parts();
+            let (stream, tls) = stream.into_inner();
+            (stream, Some(Box::new(tls)), answer, parts.read_buf)
         }
     };
-    Ok((Arc::new(WebSocketOutlet::new(stream.into_std()?, tls, bound)), early.to_vec()))
+    Ok((Arc::new(WebSocketOutlet::new(stream.into_std()?, tls, answer, bound)), early.to_vec()))
 }
 
 fn texts(headers: &HeaderMap, name: header::HeaderName) -> impl Iterator<Item = &str> {
