@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
+use rustls::CipherSuite;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tokio::sync::watch;
@@ -168,6 +169,9 @@ impl CertificateStore {
     pub fn quic_config(&self) -> Result<rustls::ServerConfig, CertificateError> {
         let mut config = self.tls_config(&[&rustls::version::TLS13])?;
         config.alpn_protocols = vec![wtransport::tls::WEBTRANSPORT_ALPN.to_vec()];
+        // Nobody resumes: a page that is back brings its place's own token, and two tickets cost each handshake more than
+        // they would ever spare.
+        config.send_tls13_tickets = 0;
         Ok(config)
     }
 
@@ -175,9 +179,14 @@ impl CertificateStore {
         &self,
         versions: &[&'static rustls::SupportedProtocolVersion],
     ) -> Result<rustls::ServerConfig, CertificateError> {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = rustls::ServerConfig::builder_with_provider(provider).with_protocol_versions(versions);
-        Ok(builder.map_err(library)?.with_no_client_auth().with_cert_resolver(Arc::new(self.clone())))
+        let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+        // AES-128 before AES-256, as browsers ask for it, and whatever else a client prefers: its hash, which every key of a
+        // handshake goes through, is one that processors have instructions for.
+        provider.cipher_suites.sort_by_key(|suite| !matches!(suite.suite(), CipherSuite::TLS13_AES_128_GCM_SHA256));
+        let builder = rustls::ServerConfig::builder_with_provider(Arc::new(provider)).with_protocol_versions(versions);
+        let mut config = builder.map_err(library)?.with_no_client_auth().with_cert_resolver(Arc::new(self.clone()));
+        config.ignore_client_order = true;
+        Ok(config)
     }
 }
 

@@ -7,7 +7,7 @@
 //! from socket to socket as a plain epoll loop does, without a task, a waker and a readiness record for each
 //! (`docs/decisions/0010-websocket-loop.md`). Readiness comes edge-triggered: a link is read until it has no more, or is
 //! put on the list of those that have. While many links have something to say, the system wakes nobody for them: they are
-//! looked at once a millisecond, many at a time (`pace.rs`).
+//! looked at once a millisecond, many at a time (`transport/pace.rs`).
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::link::{Arrival, Link, Next};
 use super::mailbox::{Letter, LinkKey, Mailbox};
-use super::pace::{Pace, ROUND};
+use crate::transport::pace::{Pace, ROUND};
 use crate::transport::timers::Timers;
 
 /// Reads the links that were left in its mailbox.

@@ -9,7 +9,6 @@ pub mod frames;
 mod link;
 mod mailbox;
 mod outlet;
-mod pace;
 mod upgrade;
 
 pub use upgrade::WebSockets;

@@ -4,9 +4,10 @@
 //! connection is for.
 //!
 //! It works in rounds: receive what has come, take what other threads left, serve the timers that are due, and then
-//! look once at every connection that any of it has touched. While there is work, rounds begin a millisecond apart, so
-//! that the snapshots and the inputs of many links share one round, and nobody has to wake the thread. When a round
-//! finds nothing to do, the thread sleeps until a packet, a letter or a timer.
+//! look once at every connection that any of it has touched. While there is much to do (`transport/pace.rs`), rounds begin
+//! a millisecond apart, so that the snapshots and the inputs of many links share one round, and nobody has to wake the thread;
+//! so does the one behind a snapshot, since those of a whole session come together. Else, and when a round finds nothing to do, the
+//! thread sleeps until a packet, a letter or a timer.
 
 use std::io::{self, ErrorKind, IoSliceMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,6 +23,7 @@ use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSockRef, UdpSocketState};
 
 use super::mailbox::{Command, Letters, Mailbox, PeerId};
 use super::peer::{House, Peer, canonical};
+use crate::transport::pace::Pace;
 use crate::transport::timers::Timers;
 use crate::wire::Code;
 
@@ -35,6 +37,7 @@ pub(super) struct Driver {
     peers: Vec<Option<Box<Peer>>>,
     serials: u64,
     timers: Timers,
+    pace: Pace,
     /// Connections to look at in this round.
     touched: Vec<usize>,
     /// Connections whose request has not come.
@@ -87,6 +90,7 @@ impl Driver {
             peers: Vec::new(),
             serials: 0,
             timers: Timers::default(),
+            pace: Pace::default(),
             touched: Vec::new(),
             handshakes: 0,
             stopping: None,
@@ -101,8 +105,9 @@ impl Driver {
     pub(super) fn run(mut self, house: &House) -> io::Result<()> {
         loop {
             let now = clock();
-            let received = self.receive(now, house);
-            let told = self.handle_letters(now, house);
+            let (batches, packets) = self.receive(now, house);
+            let links = self.handle_letters(now, house);
+            self.pace.note(packets + links, now);
             self.handle_timers(now, house);
             self.stop_late(now);
             self.settle(now, house);
@@ -110,10 +115,10 @@ impl Driver {
             if self.is_over(now) {
                 return Ok(());
             }
-            if received == RECEIVE_AT_ONCE {
+            if batches == RECEIVE_AT_ONCE {
                 continue;
             }
-            if received > 0 || told || self.wire.stuck.is_some() {
+            if links > 0 || self.wire.stuck.is_some() || (packets > 0 && self.pace.is_timed()) {
                 std::thread::sleep((now + ROUND).saturating_duration_since(clock()));
             } else {
                 self.sleep(now)?;
@@ -137,11 +142,11 @@ impl Driver {
         }
     }
 
-    /// Takes packets from the socket, a bounded number of batches; returns how many batches.
-    fn receive(&mut self, now: Instant, house: &House) -> usize {
+    /// Takes packets from the socket, a bounded number of batches; returns how many batches, and how many packets.
+    fn receive(&mut self, now: Instant, house: &House) -> (usize, usize) {
         let buffer = self.wire.received.len() / BATCH_SIZE;
         let mut received = std::mem::take(&mut self.wire.received);
-        let mut batches = 0;
+        let (mut batches, mut packets) = (0, 0);
         while batches < RECEIVE_AT_ONCE {
             let mut meta = [RecvMeta::default(); BATCH_SIZE];
             let mut rooms = received.chunks_mut(buffer);
@@ -162,6 +167,7 @@ impl Driver {
             for (meta, room) in meta.iter().zip(&rooms).take(count) {
                 let bytes = room.get(..meta.len).unwrap_or_default();
                 for packet in bytes.chunks(meta.stride.max(1)) {
+                    packets += 1;
                     self.handle_packet(now, meta, BytesMut::from(packet), house);
                 }
             }
@@ -170,7 +176,7 @@ impl Driver {
             }
         }
         self.wire.received = received;
-        batches
+        (batches, packets)
     }
 
     fn handle_packet(&mut self, now: Instant, meta: &RecvMeta, packet: BytesMut, house: &House) {
@@ -238,11 +244,11 @@ impl Driver {
         }
     }
 
-    /// Takes what other threads left; returns whether there was anything.
-    fn handle_letters(&mut self, now: Instant, house: &House) -> bool {
+    /// Takes what other threads left; returns for how many links there was something to send.
+    fn handle_letters(&mut self, now: Instant, house: &House) -> usize {
         let mut letters = std::mem::take(&mut self.letters);
         self.mailbox.collect(&mut letters);
-        let any = !letters.links.is_empty() || !letters.commands.is_empty();
+        let links = letters.links.len();
         for command in letters.commands.drain(..) {
             match command {
                 Command::Serve(server) if self.stopping.is_none() => {
@@ -268,7 +274,7 @@ impl Driver {
             }
         }
         self.letters = letters;
-        any
+        links
     }
 
     fn handle_timers(&mut self, now: Instant, house: &House) {
