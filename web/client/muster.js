@@ -58,6 +58,12 @@ import { ClientMessage, readServerMessage } from './messages.js';
  */
 
 const now = () => performance.now();
+/** After everything that waits for a promise, and before the page is painted where the browser lets one say so. */
+const soon = (/** @type {() => void} */ act) => {
+  const { scheduler } = /** @type {any} */ (globalThis);
+  if (scheduler?.postTask) scheduler.postTask(act, { priority: 'user-blocking' });
+  else setTimeout(act);
+};
 
 /**
  * Connects, and stays connected: a lost link is replaced, over the same or the other transport, and the seat is kept.
@@ -561,7 +567,7 @@ export class Muster {
           signal.removeEventListener('abort', stop);
           this.#welcome(welcome, link);
           resolve({ end });
-          setTimeout(() => {
+          soon(() => {
             const early = held ?? [];
             held = null;
             early.forEach(take);

@@ -96,12 +96,14 @@ function listen(made) {
     notice(`${words(error)} Coming back.`);
   });
   on('closed', ({ error }) => made === muster && error && stopped(error));
-  on('lobby', ({ code }) => {
+  on('lobby', ({ code, status }) => {
     if (invitation) {
       invitation = '';
       history.replaceState(null, '', location.pathname);
     }
     document.body.dataset.code = code;
+    // A game that runs seats whoever comes at once: its lobby would only flash up on the way.
+    if (status.kind === 'Playing' && document.body.dataset.view === 'connecting') return void setTimeout(show, 200);
     show();
   });
   on('left', ({ reason }) => {
@@ -123,7 +125,8 @@ function listen(made) {
     game.predicting = input('s-prediction').checked;
     game.interpolating = input('s-interpolation').checked;
     show();
-    field.focus();
+    // After the first picture: to ask for it sooner is to lay the page out twice.
+    requestAnimationFrame(() => game && field.focus({ preventScroll: true }));
   });
   let names = new Map();
   on('roster', ({ seats }) => (names = new Map(seats.map(({ seat, name }) => [seat, name]))));
