@@ -7,6 +7,7 @@ use muster::codec;
 use super::{Crowd, Forgery, Player, State, write};
 use crate::frames::{self, BINARY};
 use crate::load::FORGED_FOR_ONE;
+use crate::load::revoke::Revoked;
 
 impl Crowd<'_> {
     /// The storm: every link is gone, and every player on its way back at once.
@@ -84,5 +85,59 @@ impl Crowd<'_> {
             forgery.next_at += interval.max(1);
         }
         self.forged = Some(forgery);
+    }
+
+    /// One ticket after the other is taken back, of whoever plays.
+    pub(super) fn follow_revocations(&mut self, now: u64) {
+        while let Some(from) = self.revoker.as_mut().and_then(|revoker| revoker.poll_due(now, self.plan.players)) {
+            let plays = |index: &usize| {
+                self.players.get(*index).is_some_and(|one| one.state == State::Seated && one.revoked.is_none())
+            };
+            let Some(index) = (0..self.players.len()).map(|step| (from + step) % self.players.len()).find(plays) else {
+                continue;
+            };
+            // Snapshots are due for the others only.
+            self.stop_counting(index, now);
+            if let (Some(revoker), Some(player)) = (&self.revoker, self.players.get_mut(index)) {
+                let sent = revoker.ask(&self.plan.mint.player(player.number), &player.ticket);
+                player.revoked = Some(Revoked::Asked(sent));
+            }
+        }
+    }
+
+    /// A link has ended whose ticket was taken back, or the try to come back with it. Returns whether that was how it
+    /// should end.
+    pub(super) fn handle_revoked(&mut self, index: usize, why: &str, now: u64) -> bool {
+        let Some(player) = self.players.get_mut(index) else { return false };
+        match player.revoked.take() {
+            Some(Revoked::Asked(sent)) if why.starts_with("revoked") => {
+                player.revoked = Some(Revoked::Retrying);
+                self.shared.seated.fetch_sub(1, Ordering::Relaxed);
+                // Once the window is closed it has been counted among those who were not told.
+                if self.tally.is_open() {
+                    self.tally.seen.told_revoked(&sent, now);
+                }
+            }
+            Some(Revoked::Retrying) if why.starts_with("bad-ticket") => {
+                self.tally.seen.revoked_refused += 1;
+                let number = self.next_new;
+                self.next_new += self.plan.stride;
+                *player = Player::new(number);
+            }
+            _ => return false,
+        }
+        self.set_out(index, now);
+        true
+    }
+
+    /// The window is closed.
+    pub(super) fn end_revocations(&mut self, now: u64) {
+        let Some(revoker) = self.revoker.take() else { return };
+        revoker.take_answers(&mut self.tally.seen);
+        for player in &self.players {
+            if let Some(Revoked::Asked(sent)) = &player.revoked {
+                self.tally.seen.never_told_revoked(sent, now);
+            }
+        }
     }
 }
