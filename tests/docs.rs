@@ -143,7 +143,7 @@ fn every_documented_command_and_flag_exists() {
 #[test]
 fn every_metric_and_variable_that_a_page_names_exists() {
     let metrics = Metrics::new();
-    let _ = metrics.of_issuer("site");
+    let _ = (metrics.of_issuer("site"), metrics.issuer_tickets(&["site".into()]));
     let exposed = metrics.expose();
     let reference = read("docs/configuration.md");
     for page in pages() {

@@ -144,7 +144,7 @@ impl VerifyArgs {
         let ring = KeyRing::from_text(&read_key_file(&self.keys)?, &hint).map_err(in_file(&self.keys))?;
         let policy = TicketPolicy { issuer: Some(self.iss), audience: Some(self.aud), ..TicketPolicy::default() };
         let verified = match read_token(input, policy.max_bytes)? {
-            Ok(token) => Verifier::new(ring, policy).verify_with_claims(&token, now),
+            Ok(token) => Verifier::new(ring, policy).judge(&token, now).map_err(|refusal| refusal.fault),
             Err(fault) => Err(fault),
         };
         match verified {
