@@ -228,8 +228,9 @@ impl Seen<'_> {
     fn revoked(&self, subject: Subject) -> [Line; 3] {
         let p99 = self.of(subject).filter(|one| one.revoked_us.count > 0).map(|one| one.revoked_us.p99 as f64 / 1e3);
         let refused = self.of(subject).filter(|one| one.revoked_us.count > 0).map(|one| {
-            let of = one.revoked_us.count.max(one.revoked_refused + one.revoked_accepted);
-            one.revoked_refused as f64 / of as f64 * 100.0
+            // Of those that were answered before the window closed.
+            let answered = one.revoked_refused + one.revoked_accepted;
+            one.revoked_refused as f64 / answered.max(1) as f64 * 100.0
         });
         let delivered = self.of(subject).map(|one| one.delivered * 100.0);
         let players = self.players;
