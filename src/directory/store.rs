@@ -295,6 +295,23 @@ mod tests {
     }
 
     #[test]
+    fn a_check_says_what_an_opening_would_and_makes_nothing() {
+        let checked = |text: &str| {
+            let scratch = Scratch::holding("check", text);
+            let fault = check_store(&scratch.path()).err().map(|fault| fault.to_string());
+            assert_eq!((scratch.text(), std::fs::read_dir(&scratch.0).unwrap().count()), (text.to_owned(), 1));
+            fault
+        };
+        assert_eq!(checked(&format!("{}\n{{\"jti\":", one("a"))), None, "a torn last line is dropped at the start");
+        assert!(checked("{\"jti\":\n{}\n").unwrap().contains("revoked.jsonl:1: "));
+        let scratch = Scratch::holding("check-none", "");
+        assert!(check_store(&scratch.0.join("not-yet.jsonl")).is_ok());
+        assert!(check_store(&scratch.0.join("nowhere/x.jsonl")).unwrap_err().to_string().contains("nowhere: "));
+        let (_store, _) = Store::open(&scratch.path()).unwrap();
+        assert!(check_store(&scratch.path()).is_ok(), "while a server has it");
+    }
+
+    #[test]
     fn one_store_has_one_owner() {
         let scratch = Scratch::holding("owner", "");
         let (store, _) = Store::open(&scratch.path()).unwrap();
