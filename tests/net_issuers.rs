@@ -7,6 +7,7 @@ use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use common::process::Process;
 use common::websocket::WsPeer;
 use common::{Link, ORIGIN, Opening, Peer, World, now};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
@@ -93,6 +94,15 @@ async fn a_refresh_token_is_refused_and_a_page_can_read_why() {
     is_counted(&world, "muster_tickets_refused_total{issuer=\"site\"} 2");
     is_counted(&world, "muster_tickets_refused_total{issuer=\"muster\"} 0");
     is_counted(&world, "muster_admitted_total{issuer=\"site\"} 0");
+}
+
+#[tokio::test]
+async fn the_line_of_who_is_let_in_names_who_vouched() {
+    let server = Process::serve(&["--log-level=debug"]).await;
+    drop(server.player(Transport::WebSocket, "ada", "").await);
+    let admitted =
+        |line: &&str| line.contains("admitted") && line.contains("player=ada") && line.contains("issuer=muster");
+    server.wrote("the line", |text| text.lines().find(admitted).map(drop)).await;
 }
 
 #[tokio::test]
