@@ -370,7 +370,7 @@ impl Admission {
             Ok(()) => {
                 let Verified { player, issuer, .. } = &verified;
                 self.0.tickets.admitted.of(issuer).inc();
-                tracing::debug!(peer = %request.peer, %player, %issuer, "admitted");
+                tracing::debug!(peer = %request.peer, player = %player.in_log(), %issuer, "admitted");
                 Ok(place)
             }
             Err(fault) => {
