@@ -28,6 +28,11 @@ impl PlayerId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The id for a log line: ASCII, all else as escapes, so that nothing in it turns, hides or breaks a line.
+    pub fn in_log(&self) -> impl fmt::Display + '_ {
+        self.0.escape_default()
+    }
 }
 
 impl fmt::Display for PlayerId {
@@ -237,5 +242,12 @@ mod tests {
             assert_eq!(PlayerId::new(bad), Err(BadId), "{bad:?}");
         }
         assert_eq!(PlayerId::new(&"x".repeat(65)), Err(BadId));
+    }
+
+    #[test]
+    fn a_player_id_plays_no_tricks_in_a_log_line() {
+        let shown = |id: &str| PlayerId::new(id).map(|id| id.in_log().to_string());
+        assert_eq!(shown("dj:7 ada@game.example"), Ok("dj:7 ada@game.example".into()));
+        assert_eq!(shown("a\u{2028}b\u{202e}c\u{3164}"), Ok("a\\u{2028}b\\u{202e}c\\u{3164}".into()));
     }
 }

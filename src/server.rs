@@ -16,6 +16,7 @@
 //! ```
 
 mod backend;
+mod check;
 mod desk;
 mod files;
 mod key_files;
@@ -31,6 +32,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+pub use self::check::{check, verifier};
 
 use self::backend::NodeBackend;
 use self::desk::Desk;
@@ -81,6 +84,9 @@ pub enum ServeError {
     /// A certificate cannot be used.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
+    /// A certificate is good no longer. A start warns of it; a check refuses it.
+    #[error("{0}")]
+    Expired(String),
     /// A key file cannot be used.
     #[error("{0}")]
     Keys(String),

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use common::process::Process;
 use common::websocket::WsPeer;
 use common::{Link, ORIGIN, Opening, Peer, World, now};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
@@ -71,6 +72,14 @@ async fn a_token_of_a_site_opens_links_again_and_again_by_every_carrier_of_its_p
     let opening = Opening { protocols: Some(&protocols), ..Opening::default() };
     let mut peer = world.open(Transport::WebTransport, opening).await.unwrap();
     assert_eq!(peer.welcomed().await.player.as_str(), "dj:7");
+    is_counted(&world, "muster_admitted_total{issuer=\"site\"} 4");
+    is_counted(&world, "muster_admitted_total{issuer=\"muster\"} 0");
+}
+
+/// Expects this line among the metrics.
+fn is_counted(world: &World, line: &str) {
+    let text = world.metrics().expose();
+    assert!(text.lines().any(|other| other == line), "{line}\n{text}");
 }
 
 #[tokio::test]
@@ -80,6 +89,20 @@ async fn a_refresh_token_is_refused_and_a_page_can_read_why() {
     by_bearer(&world, &refresh, "").await.err().unwrap().is_problem(Code::BadTicket, "bad-ticket");
     let mut page = by_bearer(&world, &refresh, &format!("Origin: {ORIGIN}\r\n")).await.expect("upgraded, to be told");
     page.is_told(Code::BadTicket, "bad-ticket").await;
+    // Whose it is its signature says; what nobody known has signed is nobody's.
+    by_bearer(&world, &token(NEW_SECRET, "access"), "").await.err().unwrap();
+    is_counted(&world, "muster_tickets_refused_total{issuer=\"site\"} 2");
+    is_counted(&world, "muster_tickets_refused_total{issuer=\"muster\"} 0");
+    is_counted(&world, "muster_admitted_total{issuer=\"site\"} 0");
+}
+
+#[tokio::test]
+async fn the_line_of_who_is_let_in_names_who_vouched() {
+    let server = Process::serve(&["--log-level=debug"]).await;
+    drop(server.player(Transport::WebSocket, "ada", "").await);
+    let admitted =
+        |line: &&str| line.contains("admitted") && line.contains("player=ada") && line.contains("issuer=muster");
+    server.wrote("the line", |text| text.lines().find(admitted).map(drop)).await;
 }
 
 #[tokio::test]

@@ -395,6 +395,7 @@ async fn a_player_is_who_the_backend_says_until_it_says_otherwise() {
     }
     assert_eq!(world.metrics().tickets_consumed.get(), 0);
     assert_eq!((told(&world, Asking::Known), told(&world, Asking::Unknown)), (4, 4));
+    assert!(world.metrics().expose().contains("\nmuster_admitted_total{issuer=\"forward\"} 4\n"));
     // A ticket says more than a cookie: nobody is asked.
     let asked = backend.asked();
     world.player(Transport::WebSocket, "eve", "").await;

@@ -18,6 +18,8 @@ pub struct Ready {
     pub address: SocketAddr,
     /// The certificate's SHA-256, where it has one.
     pub certificate: Option<[u8; 32]>,
+    /// Where its admin API listens, where it has one.
+    pub admin: Option<SocketAddr>,
 }
 
 impl Ready {

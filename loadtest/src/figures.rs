@@ -70,6 +70,10 @@ pub struct Figures {
     pub seat_us: Quantiles,
     /// Storm: from the loss of the links until each was back.
     pub back_us: Quantiles,
+    /// Revocations: from the request to the Goodbye of the player who is in.
+    pub revoked_us: Quantiles,
+    /// From the same request to its answer.
+    pub revoke_answer_us: Quantiles,
     /// Age of the state on arrival.
     pub age_us: Quantiles,
     /// Distance of the time between two snapshots from the tick.
@@ -108,6 +112,12 @@ pub struct Figures {
     pub forged_refused: u64,
     /// Forged tickets that were let in: must be 0.
     pub forged_accepted: u64,
+    /// Players who were not told by the end of the window that their tickets had been revoked: must be 0.
+    pub untold: u64,
+    /// Revoked tickets that were tried once more and refused.
+    pub revoked_refused: u64,
+    /// Revoked tickets that were let in: must be 0.
+    pub revoked_accepted: u64,
     /// Failures by reason.
     pub failures: BTreeMap<String, u64>,
     /// The window, second by second.
@@ -134,6 +144,8 @@ impl Figures {
             flooded_us: (&seen.flooded).into(),
             seat_us: (&seen.seat).into(),
             back_us: (&seen.back).into(),
+            revoked_us: (&seen.revoked).into(),
+            revoke_answer_us: (&seen.revoke_answer).into(),
             age_us: (&seen.age).into(),
             jitter_us: (&seen.jitter).into(),
             snapshots: seen.snapshots,
@@ -153,6 +165,9 @@ impl Figures {
             turnover: seen.turnover,
             forged_refused: seen.forged_refused,
             forged_accepted: seen.forged_accepted,
+            untold: seen.untold,
+            revoked_refused: seen.revoked_refused,
+            revoked_accepted: seen.revoked_accepted,
             failures: seen.failures.clone(),
             timeline: seen.seconds.clone(),
         }

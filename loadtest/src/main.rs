@@ -82,6 +82,9 @@ fn check(options: &Options) -> Result<(), Fault> {
         return Err(Fault::Options(format!("--tick: one of {:?}", game::RATES)));
     }
     let scenario = options.scenario();
+    if options.url.is_some() && scenario == Scenario::Revoke {
+        return wrong("this scenario asks the admin API of a server of the tester's own: use --spawn");
+    }
     if options.url.is_some() && matches!(scenario, Scenario::Figures | Scenario::Handshake) {
         return wrong("this scenario reads the processor time of a server of the tester's own: use --spawn");
     }

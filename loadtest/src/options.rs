@@ -48,6 +48,9 @@ pub struct ServeArgs {
     /// Key that tickets are checked with.
     #[arg(long)]
     pub keys: PathBuf,
+    /// File with the token of the admin API, which there is with it; revocations are kept beside it.
+    #[arg(long)]
+    pub admin_token: Option<PathBuf>,
     /// What the game is like.
     #[command(flatten)]
     pub floor: FloorArgs,
@@ -145,6 +148,9 @@ pub struct Options {
     /// Processes that the players are shared out over, on cores of their own where there are some left
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub processes: u16,
+    /// Tickets taken back per second, by schedule, for --scenario revoke
+    #[arg(long, default_value = "20/s", value_parser = rate)]
+    pub revocations: u32,
     /// JSON file for the report
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
@@ -232,6 +238,8 @@ pub enum Scenario {
     Forged,
     /// Players leave and others come, all the time.
     Churn,
+    /// One open link after the other is revoked, by the admin API.
+    Revoke,
     /// Only handshakes: one after the other, and 64 at once, beside a bare server.
     Handshake,
 }
@@ -336,7 +344,7 @@ fn scale(text: &str) -> Result<f64, String> {
 
 fn rate(text: &str) -> Result<u32, String> {
     let number = text.strip_suffix("/s").unwrap_or(text);
-    number.parse().ok().filter(|rate| *rate > 0).ok_or_else(|| "expected arrivals per second, as in 500/s".into())
+    number.parse().ok().filter(|rate| *rate > 0).ok_or_else(|| "expected how many per second, as in 500/s".into())
 }
 
 const WINDOW: Duration = Duration::from_secs(30);

@@ -1,5 +1,6 @@
 //! The child that is measured: muster as a library, with the game of the measurements.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use muster::config::{Config, LogLevel, Settings};
@@ -27,7 +28,8 @@ pub fn run(args: &ServeArgs) -> Result<(), Fault> {
     muster::logging::init(&config.log).map_err(|error| failed(&error))?;
     runtime().map_err(|error| failed(&error))?.block_on(async {
         let server = Server::start(config, games).await.map_err(|error| failed(&error))?;
-        let ready = Ready { address: server.address(), certificate: server.certificate_hash() };
+        let ready =
+            Ready { address: server.address(), certificate: server.certificate_hash(), admin: server.admin_address() };
         ready.say().map_err(|error| failed(&error))?;
         let (told, ended) = tokio::sync::oneshot::channel();
         std::thread::spawn(move || {
@@ -51,6 +53,12 @@ fn settings(args: &ServeArgs) -> Settings {
     settings.listen = args.floor.listen;
     settings.log.level = LogLevel::Error;
     settings.tickets.keys = vec![args.keys.clone()];
+    if let Some(token) = &args.admin_token {
+        // As an operator has it who means it: what is revoked is on the disk before it is answered.
+        settings.admin.listen = Some((Ipv4Addr::LOCALHOST, 0).into());
+        settings.admin.token_file = Some(token.clone());
+        settings.revocations.store = Some(token.with_extension(REVOCATIONS[0]));
+    }
     settings.limits.links = MOST_LINKS as usize;
     settings.limits.pending_links = MOST_LINKS as usize;
     settings.limits.pending_per_address = MOST_LINKS as usize;
@@ -62,4 +70,6 @@ fn settings(args: &ServeArgs) -> Settings {
     settings
 }
 
+/// The extensions of the file of revocations and of its lock, beside the file of the token.
+pub const REVOCATIONS: [&str; 2] = ["revoked", "revoked.lock"];
 const MOST_LINKS: u32 = 60_000;

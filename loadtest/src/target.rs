@@ -9,11 +9,13 @@ use base64::engine::general_purpose::STANDARD;
 use muster::ticket::Algorithm;
 use muster::wire::PLAY_PATH;
 
-use crate::child::Running;
+use crate::child::{Ready, Running};
 use crate::fault::Fault;
+use crate::load::revoke::{Admin, Pace};
 use crate::load::{Behaviour, Crowd, Plan};
 use crate::machine::Process;
 use crate::options::{Options, Scenario, Subject, TicketKind};
+use crate::serve::REVOCATIONS;
 use crate::tickets::{KeyFile, Mint};
 use crate::{game, http, tls};
 
@@ -26,8 +28,9 @@ pub struct Target {
     certificate: Option<[u8; 32]>,
     game: String,
     mint: Arc<Mint>,
-    /// The key's file lives as long as the server that reads it.
-    _key: Option<KeyFile>,
+    admin: Option<Admin>,
+    /// Files live as long as the server that reads and writes them.
+    _files: Vec<KeyFile>,
 }
 
 impl Target {
@@ -65,8 +68,17 @@ impl Target {
         if !subject.is_floor() {
             arguments.push(format!("--keys={}", key.0.display()));
         }
+        let mut files = vec![key];
+        let mut token = None;
+        if role == "serve" && options.scenario() == Scenario::Revoke {
+            let (text, file) = mint.admin_token()?;
+            arguments.push(format!("--admin-token={}", file.0.display()));
+            token = Some(text);
+            files.extend(REVOCATIONS.map(|extension| KeyFile(file.0.with_extension(extension))));
+            files.push(file);
+        }
         let child = Running::start(if subject.is_floor() { "floor" } else { "server" }, &arguments)?;
-        let (address, certificate) = (child.ready.address, child.ready.certificate);
+        let Ready { address, certificate, admin: child_admin } = child.ready;
         Ok(Self {
             child: Some(child),
             address,
@@ -74,7 +86,8 @@ impl Target {
             certificate,
             game: game::NAME.into(),
             mint: Arc::new(mint),
-            _key: Some(key),
+            admin: child_admin.zip(token).map(|(address, token)| Admin { address, token }),
+            _files: files,
         })
     }
 
@@ -103,7 +116,8 @@ impl Target {
             certificate,
             game: options.game.clone(),
             mint: Arc::new(mint),
-            _key: None,
+            admin: None,
+            _files: Vec::new(),
         })
     }
 
@@ -146,6 +160,7 @@ impl Target {
             Scenario::SlowReaders => Behaviour::Slow(10),
             Scenario::Forged => Behaviour::Forged(stay_us(options.window())),
             Scenario::Churn => Behaviour::Churn(stay_us(options.window())),
+            Scenario::Revoke => Behaviour::Revoke(pace(options)),
             Scenario::Steady | Scenario::Ramp | Scenario::Handshake | Scenario::Figures => Behaviour::Steady,
         };
         let whole = Plan {
@@ -156,6 +171,7 @@ impl Target {
             certificate: self.certificate,
             game: self.game.clone(),
             mint: Arc::clone(&self.mint),
+            admin: self.admin.clone(),
             first: 0,
             stride: 1,
             players,
@@ -171,7 +187,10 @@ impl Target {
             Subject::Webtransport => vec![Crowd::WebTransport(whole)],
             Subject::FloorWebtransport => vec![Crowd::Datagrams(whole)],
             Subject::Mix => {
-                let half = Plan { stride: 2, ramp: whole.ramp / 2.0, ..whole };
+                let mut half = Plan { stride: 2, ramp: whole.ramp / 2.0, ..whole };
+                if let Behaviour::Revoke(pace) = &mut half.behaviour {
+                    pace.every_us *= 2;
+                }
                 let over_websocket = Plan { players: players.div_ceil(2), ..half.clone() };
                 let over_webtransport = Plan { first: 1, players: players / 2, ..half };
                 vec![Crowd::WebSocket(over_websocket), Crowd::WebTransport(over_webtransport)]
@@ -183,6 +202,17 @@ impl Target {
 /// How long players stay in a churn: ten seconds, or half of a short window, so that some leave within it.
 fn stay_us(window: Duration) -> u64 {
     (window / 2).min(Duration::from_secs(10)).as_micros() as u64
+}
+
+/// How tickets are taken back: nobody's in the last second, or the last half of a short window, so that everybody can
+/// be told within it.
+fn pace(options: &Options) -> Pace {
+    let window = options.window();
+    let rest = (window / 2).min(Duration::from_secs(1));
+    Pace {
+        every_us: 1_000_000 / u64::from(options.revocations),
+        for_us: window.saturating_sub(rest).as_micros() as u64,
+    }
 }
 
 /// The hash that a development server tells of its certificate.

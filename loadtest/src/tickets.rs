@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use muster::ticket::{Algorithm, Claims, KeyHint, Signer, TicketId, UnixSeconds, generate_key};
-
 use serde::{Deserialize, Serialize};
 
 use crate::fault::Fault;
@@ -79,6 +80,19 @@ impl Mint {
         Ok(mint)
     }
 
+    /// Makes a token for the admin API of a server of the tester's own, and writes it to a file as [`Self::fresh`] does.
+    ///
+    /// # Errors
+    /// [`Fault::Local`] as there.
+    pub fn admin_token(&self) -> Result<(String, KeyFile), Fault> {
+        let mut random = [0; 32];
+        aws_lc_rs::rand::fill(&mut random).map_err(|error| Fault::local("randomness", error))?;
+        let token = URL_SAFE_NO_PAD.encode(random);
+        let path = std::env::temp_dir().join(format!("muster-loadtest-{}-{:016x}.token", std::process::id(), self.run));
+        write_private(&path, &token).map_err(|error| Fault::local(path.display().to_string(), error))?;
+        Ok((token, KeyFile(path)))
+    }
+
     fn new(source: Source) -> Result<Self, Fault> {
         let mut random = [0; 8];
         aws_lc_rs::rand::fill(&mut random).map_err(|error| Fault::local("randomness", error))?;
@@ -143,6 +157,13 @@ impl Mint {
     }
 }
 
+/// The `jti` of a ticket.
+pub fn ticket_id(ticket: &str) -> Option<String> {
+    let claims = URL_SAFE_NO_PAD.decode(ticket.split('.').nth(1)?).ok()?;
+    let claims: serde_json::Value = serde_json::from_slice(&claims).ok()?;
+    Some(claims.get("jti")?.as_str()?.to_owned())
+}
+
 /// A file with a key, removed when dropped.
 #[derive(Debug)]
 pub struct KeyFile(pub PathBuf);
@@ -163,3 +184,18 @@ fn write_private(path: &PathBuf, text: &str) -> std::io::Result<()> {
 
 /// What a server allows by default.
 const LIFETIME_SECONDS: u64 = 120;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_tickets_name_is_read_from_it() {
+        let (mint, _key) = Mint::fresh(Algorithm::EdDsa).unwrap();
+        let (one, other) = (mint.ticket(1), mint.ticket(1));
+        assert!(ticket_id(&one).unwrap().len() >= 16);
+        assert_ne!(ticket_id(&one), ticket_id(&other));
+        assert_eq!(ticket_id("a.b.c"), None);
+    }
+}

@@ -283,7 +283,7 @@ async fn what_this_node_would_refuse_is_not_minted() {
     assert_eq!(status, 201, "{answer}");
     let now = admission.hub().clock().unix();
     let ticket = answer["ticket"].as_str().unwrap();
-    let (verified, claims) = admission.verifier().verify_with_claims(ticket, now).unwrap();
+    let (verified, claims) = admission.verifier().judge(ticket, now).unwrap();
     assert_eq!((verified.player.as_str(), verified.name.as_deref()), ("ada", Some("Ada")));
     assert_eq!(claims["guild"], json!([1, 2]));
     assert_eq!(verified.facts.jti.unwrap().as_str(), answer["jti"]);

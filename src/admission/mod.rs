@@ -32,7 +32,7 @@ use crate::hub::{Arrival, Hub, JoinFault, Place, Target, encode_goodbye};
 use crate::jwks::{Asked, PublishedRing};
 use crate::limits::Limits;
 use crate::lobby::Role;
-use crate::metrics::Resume;
+use crate::metrics::{IssuerTickets, Resume};
 use crate::request::{BadRequest, Carriers, Credentials, OpenRequest, PassedNames, RawTicket};
 use crate::text::{DisplayName, TextFault};
 use crate::ticket::{self, LobbyBinding, TicketFault, Verified, Verifier};
@@ -53,6 +53,8 @@ struct Inner {
     first_message: bool,
     cookie: Option<String>,
     elsewhere: Elsewhere,
+    /// Counted by who vouched.
+    tickets: IssuerTickets,
 }
 
 /// Whom admission may ask beyond this node. The default asks nobody.
@@ -150,8 +152,11 @@ impl Admission {
         elsewhere: Elsewhere,
     ) -> Self {
         let takes = |carrier| tickets.carriers.contains(&carrier);
+        let asked = elsewhere.forward.as_ref().map(|_| Verified::ASKED.into());
+        let issuers: Vec<_> = verifier.issuers().iter().map(|issuer| Arc::clone(&issuer.name)).chain(asked).collect();
         Self(Arc::new(Inner {
             gate: Gate::new(Arc::clone(hub.metrics())),
+            tickets: hub.metrics().issuer_tickets(&issuers),
             hub,
             verifier: RwLock::new(Arc::new(verifier)),
             directory,
@@ -306,16 +311,25 @@ impl Admission {
 
     /// Verifies a ticket; one whose key is not known waits, within bounds, for its issuer to be asked.
     async fn verify(&self, ticket: &str) -> Result<Verified, Fault> {
-        let verify = || Arc::clone(&self.0.verifier.read()).verify(ticket, self.0.hub.clock().unix());
-        match verify() {
+        match self.judge_ticket(ticket) {
             Err(TicketFault::UnknownKey) if !self.0.elsewhere.published.is_empty() => {}
             outcome => return Ok(outcome?),
         }
         match self.ask_issuers(ticket).await {
-            Asked::Known => Ok(verify()?),
+            Asked::Known => Ok(self.judge_ticket(ticket)?),
             Asked::Unknown => Err(TicketFault::UnknownKey.into()),
             Asked::Unavailable => Err(Fault::KeysUnavailable),
         }
+    }
+
+    fn judge_ticket(&self, ticket: &str) -> Result<Verified, TicketFault> {
+        let verifier = self.verifier();
+        verifier.judge(ticket, self.0.hub.clock().unix()).map(|(verified, _)| verified).map_err(|refusal| {
+            if let Some(issuer) = refusal.issuer {
+                self.0.tickets.refused.of(&issuer).inc();
+            }
+            refusal.fault
+        })
     }
 
     /// Asks the issuers whose keys are fetched for the key of a ticket. The best of what they say counts.
@@ -353,7 +367,12 @@ impl Admission {
         }
         let place = hub.arrive(arrival, lobby);
         match self.refuse_revoked(&verified).await {
-            Ok(()) => Ok(place),
+            Ok(()) => {
+                let Verified { player, issuer, .. } = &verified;
+                self.0.tickets.admitted.of(issuer).inc();
+                tracing::debug!(peer = %request.peer, player = %player.in_log(), %issuer, "admitted");
+                Ok(place)
+            }
             Err(fault) => {
                 place.give_up();
                 Err(fault)

@@ -33,7 +33,7 @@ impl Admission {
         let fresh = verdict.as_ref().ok().map(|arrival| arrival.ticket.clone());
         let verdict = verdict.map_err(|fault| {
             let refused = fault.told();
-            let (player, code, slug) = (&renewal.player, refused.code.number(), refused.reason);
+            let (player, code, slug) = (renewal.player.in_log(), refused.code.number(), refused.reason);
             self.0.hub.metrics().refusals.of(refused.code).inc();
             tracing::info!(%player, code, slug, why = %fault, "refused a fresh ticket");
             (refused.code, refused.reason)

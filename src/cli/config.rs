@@ -4,8 +4,8 @@ use clap::{Args, Subcommand};
 
 use super::serve::ConfigurationArgs;
 use super::{Failure, print, unix_now};
-use crate::certificate::CertificateStore;
 use crate::config::{reference, show};
+use crate::server;
 
 /// What `muster config` takes.
 #[derive(Debug, Args)]
@@ -18,7 +18,8 @@ pub(super) struct ConfigCommand {
 enum What {
     /// Prints the configuration in force as TOML, with the meaning, unit and default of every key
     Show(ConfigurationArgs),
-    /// Checks the configuration and the certificate files without serving; exit code 78 if they cannot be served with
+    /// Checks the configuration and every file that it names without serving: a line for each fault, exit code 78. Addresses
+    /// are not asked
     Check(ConfigurationArgs),
     /// Prints the reference of every key (docs/configuration.md)
     Reference,
@@ -29,13 +30,9 @@ impl ConfigCommand {
         match self.what {
             What::Show(args) => print(&show(&args.load_unchecked()?)?),
             What::Check(args) => {
-                let config = args.load()?;
-                if let (Some(certificate), Some(key)) = (&config.tls.certificate, &config.tls.key) {
-                    let expired = CertificateStore::from_files(certificate, key)?.current().not_after() < unix_now();
-                    if expired {
-                        let problem = "has expired: renew it, muster takes up the new one by itself";
-                        return Err(Failure::Config(format!("{}: {problem}", certificate.display())));
-                    }
+                let faults = server::check(&args.load()?, unix_now());
+                if !faults.is_empty() {
+                    return Err(Failure::Configs(faults.iter().map(ToString::to_string).collect()));
                 }
                 print("ok\n")
             }

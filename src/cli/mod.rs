@@ -5,6 +5,7 @@
 
 mod cert;
 mod config;
+mod judge;
 mod key;
 mod play;
 mod serve;
@@ -56,6 +57,8 @@ pub enum Failure {
     Usage(clap::Error),
     /// The configuration is wrong.
     Config(String),
+    /// The same, with several faults: a line each.
+    Configs(Vec<String>),
     /// Anything else.
     Failed(String),
 }
@@ -69,17 +72,20 @@ impl Failure {
     /// Writes the fault to standard error and says what the process exits with: 0 for help that was asked for, 1 for a
     /// failure, 2 for a wrong command line, 78 (EX_CONFIG of sysexits) for a wrong configuration.
     pub fn report(&self) -> ExitCode {
-        let (text, code) = match self {
+        let (texts, code) = match self {
             Self::Usage(error) => {
                 // Help that goes to a closed pipe is not a failure.
                 let _ = error.print();
                 return if error.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS };
             }
-            Self::Config(text) => (text, EXIT_CONFIG),
-            Self::Failed(text) => (text, EXIT_FAILURE),
+            Self::Config(text) => (std::slice::from_ref(text), EXIT_CONFIG),
+            Self::Configs(texts) => (texts.as_slice(), EXIT_CONFIG),
+            Self::Failed(text) => (std::slice::from_ref(text), EXIT_FAILURE),
         };
-        let line: Vec<&str> = text.split_whitespace().collect();
-        let _ = writeln!(std::io::stderr(), "muster: {}", line.join(" "));
+        for text in texts {
+            let line: Vec<&str> = text.split_whitespace().collect();
+            let _ = writeln!(std::io::stderr(), "muster: {}", line.join(" "));
+        }
         ExitCode::from(code)
     }
 }
@@ -106,6 +112,7 @@ impl From<ServeError> for Failure {
             ServeError::Listen(error) => error.into(),
             ServeError::Certificate(error) => error.into(),
             ServeError::Keys(_)
+            | ServeError::Expired(_)
             | ServeError::Outbound(_)
             | ServeError::Game(_)
             | ServeError::Admin(_)
@@ -131,7 +138,7 @@ pub fn run() -> Result<ExitCode, Failure> {
     match Cli::try_parse().map_err(Failure::Usage)?.command {
         Command::Serve(args) => args.run().map(done),
         Command::Play(args) => args.command().map(done),
-        Command::Ticket(command) => command.run(&mut input, &mut out).map_err(Failure::failed),
+        Command::Ticket(command) => command.run(&mut input, &mut out),
         Command::Key(command) => command.run(&mut out).map_err(Failure::failed),
         Command::Cert(command) => command.run().map(done),
         Command::Config(command) => command.run().map(done),

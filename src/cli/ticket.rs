@@ -12,7 +12,11 @@ use std::time::{Duration, SystemTime};
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value};
 
+use super::Failure;
+use super::judge::judge;
+use crate::config::{Config, Sources};
 use crate::ids::PlayerId;
+use crate::server;
 use crate::ticket::{
     Algorithm, Claims, KeyFault, KeyHint, KeyId, KeyRing, MintFault, Signer, TicketFault, TicketId, TicketPolicy,
     UnixSeconds, Verifier,
@@ -24,7 +28,8 @@ use crate::wire::Code;
 pub enum TicketCommand {
     /// Sign a ticket and print it.
     Mint(MintArgs),
-    /// Check the ticket on standard input: print its claims (exit 0), or code and slug of the refusal (exit 1).
+    /// Check the ticket on standard input, by one key file or by a whole configuration: print its claims (exit 0), or code
+    /// and slug of the refusal (exit 1).
     Verify(VerifyArgs),
 }
 
@@ -65,8 +70,12 @@ pub struct MintArgs {
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
     /// The keys: a PEM, a JWK or a JWK set
-    #[arg(long, value_name = "FILE")]
-    pub keys: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "config")]
+    pub keys: Option<PathBuf>,
+    /// Judge as a server with this configuration does, variables included: by any of its issuers. Says which one accepts the
+    /// ticket, or why each of them does not. Keys that an issuer publishes at an address are not asked for
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["keys", "iss", "aud", "kid", "alg"])]
+    pub config: Option<PathBuf>,
     /// The `iss` to ask for
     #[arg(long, value_name = "TEXT", default_value = "muster")]
     pub iss: String,
@@ -79,7 +88,7 @@ pub struct VerifyArgs {
     /// The algorithm of a key that fits several [default: what the key is for; RS256 for RSA]
     #[arg(long, value_parser = read_algorithm)]
     pub alg: Option<Algorithm>,
-    /// Say which check failed. A server never tells a client
+    /// Say which check failed, as --config does by itself. A server never tells a client
     #[arg(long)]
     pub explain: bool,
 }
@@ -88,19 +97,20 @@ impl TicketCommand {
     /// Runs the command: the ticket to check comes from `input`, what is printed goes to `out`.
     ///
     /// # Errors
-    /// [`TicketCommandError`] for what the caller has to mend. A refused ticket is no error but exit code 1.
+    /// What the caller has to mend. A refused ticket is no error but exit code 1.
     // The wall clock enters here and travels as a value.
     #[allow(clippy::disallowed_methods)]
-    pub fn run(self, input: &mut impl Read, out: &mut impl Write) -> Result<ExitCode, TicketCommandError> {
+    pub(super) fn run(self, input: &mut impl Read, out: &mut impl Write) -> Result<ExitCode, Failure> {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let now = UnixSeconds(now.as_secs());
         match self {
             Self::Mint(args) => {
                 let mut random = [0; 16];
-                getrandom::fill(&mut random).map_err(|_| TicketCommandError::NoRandomness)?;
-                args.run(out, now, u128::from_be_bytes(random))
+                getrandom::fill(&mut random).map_err(|_| Failure::failed(TicketCommandError::NoRandomness))?;
+                args.run(out, now, u128::from_be_bytes(random)).map_err(Failure::failed)
             }
-            Self::Verify(args) => args.run(input, out, now),
+            Self::Verify(VerifyArgs { config: Some(file), .. }) => by_configuration(file, input, out, now),
+            Self::Verify(args) => args.run(input, out, now).map_err(Failure::failed),
         }
     }
 }
@@ -130,7 +140,7 @@ impl MintArgs {
 }
 
 impl VerifyArgs {
-    /// Checks the ticket in `input` at `now` and prints its claims, or why the wire would refuse it.
+    /// Checks the ticket in `input` at `now` by the keys of one file, and prints its claims, or why the wire would refuse it.
     ///
     /// # Errors
     /// [`TicketCommandError`] for keys that cannot be read, or a broken input or output.
@@ -141,10 +151,11 @@ impl VerifyArgs {
         now: UnixSeconds,
     ) -> Result<ExitCode, TicketCommandError> {
         let hint = key_hint(self.kid.as_deref(), self.alg)?;
-        let ring = KeyRing::from_text(&read_key_file(&self.keys)?, &hint).map_err(in_file(&self.keys))?;
+        let keys = self.keys.unwrap_or_default();
+        let ring = KeyRing::from_text(&read_key_file(&keys)?, &hint).map_err(in_file(&keys))?;
         let policy = TicketPolicy { issuer: Some(self.iss), audience: Some(self.aud), ..TicketPolicy::default() };
         let verified = match read_token(input, policy.max_bytes)? {
-            Ok(token) => Verifier::new(ring, policy).verify_with_claims(&token, now),
+            Ok(token) => Verifier::new(ring, policy).judge(&token, now).map_err(|refusal| refusal.fault),
             Err(fault) => Err(fault),
         };
         match verified {
@@ -161,6 +172,20 @@ impl VerifyArgs {
             }
         }
     }
+}
+
+/// Checks the ticket in `input` at `now` as a server would that is configured so.
+fn by_configuration(
+    file: PathBuf,
+    input: &mut impl Read,
+    out: &mut impl Write,
+    now: UnixSeconds,
+) -> Result<ExitCode, Failure> {
+    let environment = std::env::vars_os().collect();
+    let config = Config::load(&Sources { file: Some(file), environment, ..Sources::default() })?;
+    let verifier = server::verifier(&config)?;
+    let token = read_token(input, config.limits.ticket_bytes).map_err(Failure::failed)?;
+    judge(&config, &verifier, token.as_deref().map_err(|fault| *fault), now, out).map_err(Failure::failed)
 }
 
 /// Why `muster ticket` could not do what it was asked: a line that says what to mend.
@@ -303,7 +328,8 @@ mod tests {
 
     fn verify(key: &TempFile, input: &[u8], explain: bool) -> (bool, String) {
         let (iss, aud) = ("muster".into(), "muster".into());
-        let args = VerifyArgs { keys: key.0.clone(), iss, aud, kid: None, alg: None, explain };
+        let keys = Some(key.0.clone());
+        let args = VerifyArgs { keys, config: None, iss, aud, kid: None, alg: None, explain };
         let (mut input, mut out) = (input, Vec::new());
         let code = args.run(&mut input, &mut out, NOW).unwrap();
         assert!(input.is_empty(), "the whole input is taken");

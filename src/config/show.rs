@@ -120,7 +120,8 @@ the key, in capitals: `limits.links` is `MUSTER_LIMITS__LINKS`, `listen` is `MUS
 A list of tables, as `[[issuers]]`, stands in the file alone: no variable and no flag reaches into it.
 
 A key or a variable that does not exist is refused with its line or its name, and so is a value that cannot be served
-with: one line on standard error, exit code 78, before anything listens. `muster config check` does just that;
+with: one line on standard error, exit code 78, before anything listens. `muster config check` does just that, reads every
+file that the configuration names (keys, certificates, revocations, the token), and has a line for each that is at fault;
 `muster config show` prints what is in force.
 
 `--dev` is a flag and nothing else, so that no file or variable can turn it on: muster makes its own signing key and its

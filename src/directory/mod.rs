@@ -15,7 +15,7 @@ use std::pin::Pin;
 pub use embedded::{Embedded, MAX_REVOCATIONS};
 pub use revocation::{LineFault, NEVER, Revocation, RevocationLine, Revoked, read_line, read_list};
 pub use revoked_set::{Added, RevokedSet};
-pub use store::{Store, StoreFault, read_list_file};
+pub use store::{Store, StoreFault, check_store, read_list_file};
 
 use crate::ids::PlayerId;
 use crate::ticket::{TicketFacts, TicketId, UnixSeconds};

@@ -73,20 +73,12 @@ impl Store {
         let lock = lock(path)?;
         let file = created(path, OpenOptions::new().append(true).create(true)).map_err(failed)?;
         let bytes = std::fs::read(path).map_err(failed)?;
-        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-        let (kept, torn) = bytes.split_at(whole);
+        let (kept, torn) = split_torn(&bytes);
         if !torn.is_empty() {
             tracing::warn!(store = %path.display(), bytes = torn.len(), "the last line was cut short and is dropped");
         }
-        let mut revocations = Vec::new();
-        let mut lines = 0;
-        for line in kept.split_inclusive(|byte| *byte == b'\n') {
-            lines += 1;
-            let broken = |fault| StoreFault::Broken { path: path.to_owned(), line: lines, fault };
-            let text = std::str::from_utf8(line).map_err(|error| LineFault::Json(error.to_string()));
-            revocations.push(text.and_then(read_line).map_err(broken)?);
-        }
-        let length = whole as u64;
+        let revocations = read_whole_lines(path, kept)?;
+        let (length, lines) = (kept.len() as u64, revocations.len());
         Ok((Self { path: path.to_owned(), file, length, lines, unsure: !torn.is_empty(), _lock: lock }, revocations))
     }
 
@@ -150,6 +142,37 @@ impl Store {
     pub fn is_mostly_dead(&self, alive: usize) -> bool {
         self.lines > 2 * alive + SLACK
     }
+}
+
+/// Whether a store could be opened, without making or locking anything: a server may be using it.
+///
+/// # Errors
+/// [`StoreFault`]: a broken line, or what the system says of the file, or of its folder where there is no file yet.
+pub fn check_store(path: &Path) -> Result<(), StoreFault> {
+    let failed = |path: &Path, reason| StoreFault::File { path: path.to_owned(), reason };
+    match std::fs::read(path) {
+        Ok(bytes) => read_whole_lines(path, split_torn(&bytes).0).map(drop),
+        Err(missing) if missing.kind() == io::ErrorKind::NotFound => {
+            // It is made at the start; its folder is not.
+            let folder = folder_of(path);
+            std::fs::read_dir(folder).map(drop).map_err(|reason| failed(folder, reason))
+        }
+        Err(reason) => Err(failed(path, reason)),
+    }
+}
+
+/// What was written whole, and a last line that a crash cut short.
+fn split_torn(bytes: &[u8]) -> (&[u8], &[u8]) {
+    bytes.split_at(bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1))
+}
+
+fn read_whole_lines(path: &Path, kept: &[u8]) -> Result<Vec<Revocation>, StoreFault> {
+    let lines = kept.split_inclusive(|byte| *byte == b'\n').enumerate();
+    let revocations = lines.map(|(index, line)| {
+        let text = std::str::from_utf8(line).map_err(|error| LineFault::Json(error.to_string()));
+        text.and_then(read_line).map_err(|fault| StoreFault::Broken { path: path.to_owned(), line: index + 1, fault })
+    });
+    revocations.collect()
 }
 
 /// The lines of a list that an operator keeps; see [`super::read_list`].
@@ -269,6 +292,23 @@ mod tests {
         let fault = Store::open(&scratch.path()).err().expect("refused").to_string();
         assert!(fault.contains("revoked.jsonl:2: "), "{fault}");
         assert_eq!(scratch.text(), text);
+    }
+
+    #[test]
+    fn a_check_says_what_an_opening_would_and_makes_nothing() {
+        let checked = |text: &str| {
+            let scratch = Scratch::holding("check", text);
+            let fault = check_store(&scratch.path()).err().map(|fault| fault.to_string());
+            assert_eq!((scratch.text(), std::fs::read_dir(&scratch.0).unwrap().count()), (text.to_owned(), 1));
+            fault
+        };
+        assert_eq!(checked(&format!("{}\n{{\"jti\":", one("a"))), None, "a torn last line is dropped at the start");
+        assert!(checked("{\"jti\":\n{}\n").unwrap().contains("revoked.jsonl:1: "));
+        let scratch = Scratch::holding("check-none", "");
+        assert!(check_store(&scratch.0.join("not-yet.jsonl")).is_ok());
+        assert!(check_store(&scratch.0.join("nowhere/x.jsonl")).unwrap_err().to_string().contains("nowhere: "));
+        let (_store, _) = Store::open(&scratch.path()).unwrap();
+        assert!(check_store(&scratch.path()).is_ok(), "while a server has it");
     }
 
     #[test]

@@ -98,7 +98,7 @@ impl Link {
     pub fn count_close(&self, code: Code, metrics: &Metrics) {
         if !self.closing.swap(true, Ordering::Relaxed) {
             metrics.closes.of(code).inc();
-            tracing::debug!(player = %self.player, code = code.number(), slug = code.slug(), "closing a link");
+            tracing::debug!(player = %self.player.in_log(), code = code.number(), slug = code.slug(), "closing a link");
         }
     }
 

@@ -103,13 +103,13 @@ impl Turn<'_> {
             Role::Spectator => session.seats.watch(player).map(|()| None),
         };
         let Ok(seat) = taken else {
-            tracing::warn!(%player, lobby = %id, "the session has no seat left for a member of its lobby");
+            tracing::warn!(player = %player.in_log(), lobby = %id, "the session has no seat left for a member of its lobby");
             return;
         };
         presence.seat = seat;
         presence.was_seated |= seat.is_some();
         if here && seat.is_some() && session.seats.claim(player, now).is_err() {
-            tracing::error!(%player, lobby = %id, "a seat that was just reserved is not there");
+            tracing::error!(player = %player.in_log(), lobby = %id, "a seat that was just reserved is not there");
         }
         self.tell_seat(player, id);
         self.lead_link(player, id);

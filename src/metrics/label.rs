@@ -1,6 +1,7 @@
 //! Labels from closed sets, each resolved to its own metric once.
 
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::{Metric, Registry, Unit};
@@ -70,6 +71,31 @@ impl<L: Label, M: Clone + Default> Labelled<L, M> {
 
 /// Series with the issuer as a further label.
 pub(super) type IssuerSeries<M> = Family<[(&'static str, String); 2], M>;
+
+/// One metric for each issuer of tickets. Their names come from the configuration alone.
+#[derive(Debug)]
+pub struct ByIssuer<M> {
+    each: Box<[(Arc<str>, M)]>,
+    /// For a name that was not known at the start.
+    unexposed: M,
+}
+
+impl<M: Clone + Default> ByIssuer<M> {
+    /// The metric of one issuer.
+    pub fn of(&self, issuer: &str) -> &M {
+        // A handful at the most.
+        self.each.iter().find(|(name, _)| **name == *issuer).map_or(&self.unexposed, |(_, metric)| metric)
+    }
+
+    pub(super) fn resolved(family: &NamedSeries<M>, issuers: &[Arc<str>]) -> Self {
+        let one =
+            |name: &Arc<str>| (Arc::clone(name), family.get_or_create(&[("issuer", name.as_ref().to_owned())]).clone());
+        Self { each: issuers.iter().map(one).collect(), unexposed: M::default() }
+    }
+}
+
+/// Series with the issuer as their label.
+pub(super) type NamedSeries<M> = Family<[(&'static str, String); 1], M>;
 
 type Series<M> = Family<[(&'static str, &'static str); 1], M>;
 

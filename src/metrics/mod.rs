@@ -6,6 +6,8 @@
 
 mod label;
 
+use std::sync::Arc;
+
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -14,8 +16,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use label::IssuerSeries;
-pub use label::{Asking, InputDrop, Label, Labelled, Refresh, Resume, RevocationFault};
+pub use label::{Asking, ByIssuer, InputDrop, Label, Labelled, Refresh, Resume, RevocationFault};
+use label::{IssuerSeries, NamedSeries};
 
 use crate::outbox::Transport;
 use crate::wire::Code;
@@ -90,7 +92,9 @@ pub struct Metrics {
     /// 1 while that backend is left alone since it failed, else 0.
     pub forward_left_alone: Gauge,
     jwks_refreshes: IssuerSeries<Counter>,
-    jwks_loaded: Family<[(&'static str, String); 1], Gauge>,
+    jwks_loaded: NamedSeries<Gauge>,
+    admitted: NamedSeries<Counter>,
+    tickets_refused: NamedSeries<Counter>,
 }
 
 /// The metrics of one issuer whose keys are fetched.
@@ -100,6 +104,15 @@ pub struct IssuerMetrics {
     pub refreshes: Labelled<Refresh, Counter>,
     /// When its keys were last fetched, in Unix time; 0 if never.
     pub loaded: Gauge,
+}
+
+/// What came of tickets, by who signed them.
+#[derive(Debug)]
+pub struct IssuerTickets {
+    /// Players who were let in.
+    pub admitted: ByIssuer<Counter>,
+    /// Tickets that the issuer has signed and that were refused for what they say.
+    pub refused: ByIssuer<Counter>,
 }
 
 impl Metrics {
@@ -156,6 +169,9 @@ impl Metrics {
         let jwks_loaded = Family::default();
         let help = "When an issuer's keys were last fetched, in Unix time; 0 if never";
         at.register_with_unit("jwks_loaded", help, Unit::Seconds, jwks_loaded.clone());
+        let admitted = plain(&mut at, "admitted", "Players who were let in, by who vouched for them");
+        let help = "Tickets that an issuer signed and that were refused for what they say, by issuer";
+        let tickets_refused = plain(&mut at, "tickets_refused", help);
         Self {
             registry: at,
             links,
@@ -192,6 +208,8 @@ impl Metrics {
             forward_left_alone,
             jwks_refreshes,
             jwks_loaded,
+            admitted,
+            tickets_refused,
         }
     }
 
@@ -199,6 +217,14 @@ impl Metrics {
     pub fn of_issuer(&self, issuer: &str) -> IssuerMetrics {
         let loaded = self.jwks_loaded.get_or_create(&[("issuer", issuer.to_owned())]).clone();
         IssuerMetrics { refreshes: Labelled::of_issuer(&self.jwks_refreshes, issuer), loaded }
+    }
+
+    /// The metrics of tickets by issuer, each at zero. The names come from the configuration alone.
+    pub fn issuer_tickets(&self, issuers: &[Arc<str>]) -> IssuerTickets {
+        IssuerTickets {
+            admitted: ByIssuer::resolved(&self.admitted, issuers),
+            refused: ByIssuer::resolved(&self.tickets_refused, issuers),
+        }
     }
 
     /// All metrics as OpenMetrics text.
@@ -273,6 +299,23 @@ mod tests {
         for code in Code::ALL {
             let series = format!("muster_close_total{{code=\"{}\"}}", code.slug());
             assert_eq!(value(&metrics, &series).as_deref(), Some("0"), "{series}");
+        }
+    }
+
+    #[test]
+    fn issuers_have_their_series_from_the_start_and_strangers_have_none() {
+        let metrics = Metrics::new();
+        let tickets = metrics.issuer_tickets(&["muster".into(), "site".into()]);
+        tickets.admitted.of("site").inc();
+        tickets.admitted.of("a stranger").inc();
+        tickets.refused.of("muster").inc_by(2);
+        for (series, expected) in [
+            ("muster_admitted_total{issuer=\"site\"}", Some("1")),
+            ("muster_admitted_total{issuer=\"muster\"}", Some("0")),
+            ("muster_tickets_refused_total{issuer=\"muster\"}", Some("2")),
+            ("muster_admitted_total{issuer=\"a stranger\"}", None),
+        ] {
+            assert_eq!(value(&metrics, series).as_deref(), expected, "{series}");
         }
     }
 

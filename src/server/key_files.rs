@@ -23,6 +23,15 @@ pub(super) fn read_ring(paths: &[PathBuf], allowed: Option<&[Algorithm]>) -> Res
     Ok(ring)
 }
 
+/// What is wrong with each file by itself.
+pub(super) fn files_faults(paths: &[PathBuf], allowed: Option<&[Algorithm]>) -> Vec<ServeError> {
+    let of = |path: &PathBuf| match files_of(path) {
+        Ok(files) => files.iter().filter_map(|file| read_file(file, allowed).err()).collect(),
+        Err(fault) => vec![fault],
+    };
+    paths.iter().flat_map(of).collect()
+}
+
 /// The file itself; of a directory, its key files in the order of their names.
 fn files_of(path: &Path) -> Result<Vec<PathBuf>, ServeError> {
     if !path.is_dir() {
@@ -152,6 +161,18 @@ mod tests {
         ] {
             let error = Folder::new(test).holding("a.jwks", &key).holding("b.json", text).read().unwrap_err();
             assert!(error.contains("b.json: ") && error.contains(reason) && !error.contains('\n'), "{test}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_check_names_every_bad_file() {
+        let folder =
+            Folder::new("all").holding("a.jwks", "").holding("b.pem", &private(Algorithm::EdDsa)).holding("c.pem", "x");
+        let paths = [folder.0.clone(), "no/such/file.pem".into()];
+        let faults: Vec<String> = files_faults(&paths, None).iter().map(ToString::to_string).collect();
+        assert_eq!(faults.len(), 3, "{faults:?}");
+        for (fault, file) in faults.iter().zip(["a.jwks: ", "c.pem: ", "no/such/file.pem: "]) {
+            assert!(fault.contains(file), "{fault} should name {file}");
         }
     }
 

@@ -9,7 +9,7 @@ use parking_lot::{Mutex, RwLock};
 use serde_json::{Map, Value};
 
 use super::ServeError;
-use super::key_files::read_ring;
+use super::key_files::{files_faults, read_ring};
 use crate::admin::{MintRefusal, Minted};
 use crate::config::{Config, IssuerSettings, OWN_NAME, Profile};
 use crate::ticket::{
@@ -90,6 +90,17 @@ impl Keys {
         held.read = read;
         *self.signing.write() = signing.map(|(_, signer)| Arc::new(signer));
         Ok(install(verifier))
+    }
+
+    /// What is wrong with the files, one by one; where each is good by itself, what does not fit together.
+    pub fn faults(&self) -> Vec<ServeError> {
+        let of = |source: &Source| files_faults(&source.paths, source.algorithms.as_deref());
+        let mut faults: Vec<_> = self.sources.iter().flat_map(of).collect();
+        faults.extend(self.signing_file.as_deref().and_then(|file| read_signer(file).err()));
+        if faults.is_empty() {
+            faults.extend(self.load(drop).err());
+        }
+        faults
     }
 
     /// Takes an issuer's published keys in place of those it published before, and hands what judges by them to `install`.

@@ -28,15 +28,7 @@ pub fn elsewhere(config: &Config, clock: Clock, metrics: &Arc<Metrics>) -> Resul
     if with_url.is_empty() && config.forward.url.is_none() {
         return Ok(Elsewhere::default());
     }
-    let bad = |key: &str, why: &dyn std::fmt::Display| ServeError::Outbound(format!("{key}: {why}"));
-    let authorities = match &config.outbound.authorities {
-        Some(file) => {
-            let named = |error| bad("outbound.authorities", &format!("{}: {error}", file.display()));
-            Some(std::fs::read(file).map_err(named)?)
-        }
-        None => None,
-    };
-    let fetcher = Fetcher::new(authorities.as_deref()).map_err(|fault| bad("outbound.authorities", &fault))?;
+    let fetcher = fetcher(config)?;
     let mut published = Vec::new();
     for (issuer, url) in with_url {
         let source = Source {
@@ -55,6 +47,23 @@ pub fn elsewhere(config: &Config, clock: Clock, metrics: &Arc<Metrics>) -> Resul
         headers: config.forward.headers.iter().map(lower).collect(),
     };
     Ok(Elsewhere { published, forward: forward.map_err(|fault| bad("forward.url", &fault))?, passed })
+}
+
+/// The HTTP client, which believes the certificate authorities that are named beside the system's.
+///
+/// # Errors
+/// [`ServeError::Outbound`] names the file and what is wrong with it.
+pub fn fetcher(config: &Config) -> Result<Fetcher, ServeError> {
+    let Some(file) = &config.outbound.authorities else {
+        return Fetcher::new(None).map_err(|fault| bad("outbound.authorities", &fault));
+    };
+    let named = |why: &dyn std::fmt::Display| bad("outbound.authorities", &format_args!("{}: {why}", file.display()));
+    let text = std::fs::read(file).map_err(|error| named(&error))?;
+    Fetcher::new(Some(&text)).map_err(|fault| named(&fault))
+}
+
+fn bad(key: &str, why: &dyn std::fmt::Display) -> ServeError {
+    ServeError::Outbound(format!("{key}: {why}"))
 }
 
 /// Begins to fetch the issuers' keys; each set is in force as soon as it is read.

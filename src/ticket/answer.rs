@@ -7,6 +7,9 @@ use super::strict_json::Object;
 use super::{ClaimNames, TicketFacts, TicketFault, UnixSeconds, Verified};
 
 impl Verified {
+    /// What logs and metrics call a backend that is asked.
+    pub const ASKED: &str = "forward";
+
     /// Reads a JSON object with `sub`, a text or a whole number, and as a ticket may have them: `name`, `role`, `game`, `lobby`, `session`,
     /// `session_exp` and what else grants something, each with the bounds that it has in a ticket. It can neither be burned nor
     /// revoked by its id; it counts as issued at `now`.
@@ -22,7 +25,7 @@ impl Verified {
             return Err(TicketFault::Expired);
         }
         Ok(Self {
-            issuer: ISSUER.into(),
+            issuer: Self::ASKED.into(),
             single_use: false,
             // Many backends number their users.
             player: claims.player("", true)?,
@@ -34,9 +37,6 @@ impl Verified {
         })
     }
 }
-
-/// What logs call a backend that is asked.
-const ISSUER: &str = "forward";
 
 #[cfg(test)]
 mod tests {

@@ -44,7 +44,7 @@ pub use policy::{PolicyFault, TicketPolicy, TokenKind};
 pub use published::PublishedKeys;
 pub use ring::KeyRing;
 pub use used::{Burn, UsedTickets};
-pub use verify::{Issuer, Verifier, claimed_kid};
+pub use verify::{Issuer, Refusal, Verifier, claimed_kid};
 
 use crate::ids::BadId;
 

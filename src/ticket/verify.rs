@@ -30,6 +30,21 @@ pub struct Issuer {
     pub policy: TicketPolicy,
 }
 
+/// Why a token is not a ticket for this server, and whose it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The first check that failed.
+    pub fault: TicketFault,
+    /// Who signed it: its own rules refuse it. None: nobody who is known, or it was not looked at so far.
+    pub issuer: Option<Arc<str>>,
+}
+
+impl From<TicketFault> for Refusal {
+    fn from(fault: TicketFault) -> Self {
+        Self { fault, issuer: None }
+    }
+}
+
 impl Verifier {
     /// The most issuers that are asked about one ticket: signatures are checked one by one.
     pub const MAX_ISSUERS: usize = 9;
@@ -55,25 +70,34 @@ impl Verifier {
     /// # Errors
     /// The first check that failed. Nothing of the claims is looked at before the signature is known to be good.
     pub fn verify(&self, token: &str, now: UnixSeconds) -> Result<Verified, TicketFault> {
-        self.verify_with_claims(token, now).map(|(verified, _)| verified)
+        self.judge(token, now).map(|(verified, _)| verified).map_err(|refusal| refusal.fault)
     }
 
     /// As [`Self::verify`], and hands out all claims of the token, the unknown ones too.
     ///
     /// # Errors
-    /// As [`Self::verify`].
-    pub fn verify_with_claims(
-        &self,
-        token: &str,
-        now: UnixSeconds,
-    ) -> Result<(Verified, Map<String, Value>), TicketFault> {
+    /// As [`Self::verify`], with whose the token is.
+    pub fn judge(&self, token: &str, now: UnixSeconds) -> Result<(Verified, Map<String, Value>), Refusal> {
         if self.issuers.iter().all(|issuer| token.len() > issuer.policy.max_bytes) {
-            return Err(TicketFault::TooLong);
+            return Err(TicketFault::TooLong.into());
         }
         let parts = Parts::of(token).ok_or(TicketFault::NotAToken)?;
         let header = object_of_part(parts.header).ok_or(TicketFault::NotAToken)?;
         let header = Header::of(&header)?;
         let issuer = self.issuer_of(&header, &parts)?;
+        let judged = self.judge_claims(issuer, token, &header, &parts, now);
+        judged.map_err(|fault| Refusal { fault, issuer: Some(Arc::clone(&issuer.name)) })
+    }
+
+    /// What is left to check once it is known whose the token is.
+    fn judge_claims(
+        &self,
+        issuer: &Issuer,
+        token: &str,
+        header: &Header<'_>,
+        parts: &Parts<'_>,
+        now: UnixSeconds,
+    ) -> Result<(Verified, Map<String, Value>), TicketFault> {
         if token.len() > issuer.policy.max_bytes {
             return Err(TicketFault::TooLong);
         }

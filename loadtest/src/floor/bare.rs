@@ -38,7 +38,7 @@ pub fn run(args: &ServeArgs, tls: bool) -> Result<(), Fault> {
     runtime.block_on(async {
         let listener = TcpListener::bind(args.floor.listen).await.map_err(|error| failed(&error))?;
         let address = listener.local_addr().map_err(|error| failed(&error))?;
-        Ready { address, certificate }.say().map_err(|error| failed(&error))?;
+        Ready { address, certificate, admin: None }.say().map_err(|error| failed(&error))?;
         std::thread::spawn(|| {
             wait_for_end();
             std::process::exit(0);

@@ -30,7 +30,7 @@ pub fn run(args: &FloorArgs) -> Result<(), Fault> {
     let address = listener.local_addr().map_err(|error| failed(&error))?;
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|error| failed(&error))?;
     epoll::add(&epoll, &listener, EventData::new_u64(LISTENER), EventFlags::IN).map_err(|error| failed(&error))?;
-    Ready { address, certificate: None }.say().map_err(|error| failed(&error))?;
+    Ready { address, certificate: None, admin: None }.say().map_err(|error| failed(&error))?;
     // Its own thread waits for the end, so that this one only ever waits for the kernel.
     std::thread::spawn(|| {
         wait_for_end();

@@ -26,7 +26,7 @@ pub fn run(args: &FloorArgs) -> Result<(), Fault> {
     let address = udp.socket.local_addr().map_err(|error| failed(&error))?;
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|error| failed(&error))?;
     epoll::add(&epoll, &udp.socket, EventData::new_u64(0), EventFlags::IN).map_err(|error| failed(&error))?;
-    Ready { address, certificate: None }.say().map_err(|error| failed(&error))?;
+    Ready { address, certificate: None, admin: None }.say().map_err(|error| failed(&error))?;
     std::thread::spawn(|| {
         wait_for_end();
         std::process::exit(0);

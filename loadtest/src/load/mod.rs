@@ -2,6 +2,7 @@
 
 mod datagrams;
 pub mod orders;
+pub mod revoke;
 mod tally;
 mod websocket;
 mod webtransport;
@@ -35,6 +36,8 @@ pub struct Plan {
     pub game: String,
     /// Who signs.
     pub mint: Arc<Mint>,
+    /// Who takes tickets back, where that is the scenario.
+    pub admin: Option<revoke::Admin>,
     /// Number of the first player; the others count up by `stride`.
     pub first: u64,
     /// From one player to the next.
@@ -88,6 +91,16 @@ pub enum Behaviour {
     Forged(u64),
     /// While the window is open, each stays for about so many microseconds; then it leaves and somebody new comes.
     Churn(u64),
+    /// While the window is open, the ticket of one after the other is taken back; each tries it once more, and somebody new
+    /// comes.
+    Revoke(revoke::Pace),
+}
+
+impl Behaviour {
+    /// Whether who comes now stands in for somebody revoked: only those count who were there before and go on.
+    fn replaces_revoked(self, tally: &tally::Tally) -> bool {
+        matches!(self, Self::Revoke(_)) && tally.is_open()
+    }
 }
 
 /// How long a player stays that came into the open window: half of `about` to one and a half, by its number, so that a
@@ -188,6 +201,12 @@ pub struct Seen {
     /// From the loss of all links until each was back.
     #[serde(with = "orders::distribution")]
     pub back: Micros,
+    /// From the request that takes a ticket back to the Goodbye of who is in by it.
+    #[serde(with = "orders::distribution")]
+    pub revoked: Micros,
+    /// From the same request to its answer.
+    #[serde(with = "orders::distribution")]
+    pub revoke_answer: Micros,
     /// Age of the state on arrival.
     #[serde(with = "orders::distribution")]
     pub age: Micros,
@@ -218,6 +237,12 @@ pub struct Seen {
     pub forged_refused: u64,
     /// Forged tickets that were let in: must be 0.
     pub forged_accepted: u64,
+    /// Players who were not told by the end of the window that their tickets had been taken back: must be 0.
+    pub untold: u64,
+    /// Tickets that had been taken back and were refused.
+    pub revoked_refused: u64,
+    /// Tickets that had been taken back and were let in: must be 0.
+    pub revoked_accepted: u64,
 }
 
 impl Default for Seen {
@@ -229,6 +254,8 @@ impl Default for Seen {
             flooded: micros(),
             seat: micros(),
             back: micros(),
+            revoked: micros(),
+            revoke_answer: micros(),
             age: micros(),
             jitter: micros(),
             seconds: Vec::new(),
@@ -243,6 +270,9 @@ impl Default for Seen {
             failures: BTreeMap::new(),
             forged_refused: 0,
             forged_accepted: 0,
+            untold: 0,
+            revoked_refused: 0,
+            revoked_accepted: 0,
         }
     }
 }
@@ -275,6 +305,8 @@ impl Seen {
             (&mut self.flooded, &other.flooded),
             (&mut self.seat, &other.seat),
             (&mut self.back, &other.back),
+            (&mut self.revoked, &other.revoked),
+            (&mut self.revoke_answer, &other.revoke_answer),
             (&mut self.age, &other.age),
             (&mut self.jitter, &other.jitter),
         ];
@@ -302,6 +334,9 @@ impl Seen {
         self.turnover += other.turnover;
         self.forged_refused += other.forged_refused;
         self.forged_accepted += other.forged_accepted;
+        self.untold += other.untold;
+        self.revoked_refused += other.revoked_refused;
+        self.revoked_accepted += other.revoked_accepted;
         for (why, count) in &other.failures {
             *self.failures.entry(why.clone()).or_default() += count;
         }

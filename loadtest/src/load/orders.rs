@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::revoke::{Admin, Pace};
 use super::{Behaviour, Crowd, Plan, Seen};
 use crate::fault::Fault;
 use crate::tickets::{Mint, MintOrders};
@@ -63,6 +64,7 @@ pub struct CrowdOrders {
     certificate: Option<[u8; 32]>,
     game: String,
     mint: MintOrders,
+    admin: Option<Admin>,
     first: u64,
     stride: u64,
     players: usize,
@@ -97,13 +99,17 @@ impl CrowdOrders {
             certificate: plan.certificate,
             game: plan.game.clone(),
             mint: plan.mint.share(part, of),
+            admin: plan.admin.clone(),
             first: plan.first + part as u64 * plan.stride,
             stride: plan.stride * of as u64,
             players,
             ramp: plan.ramp / of as f64,
             input_rate: plan.input_rate,
             tick: plan.tick,
-            behaviour: plan.behaviour,
+            behaviour: match plan.behaviour {
+                Behaviour::Revoke(pace) => Behaviour::Revoke(Pace { every_us: pace.every_us * of as u64, ..pace }),
+                same => same,
+            },
         })
     }
 
@@ -124,6 +130,7 @@ impl CrowdOrders {
             certificate: self.certificate,
             game: self.game,
             mint: Arc::new(Mint::from_orders(self.mint)?),
+            admin: self.admin,
             first: self.first,
             stride: self.stride,
             players: self.players,

@@ -26,11 +26,13 @@ pub enum Row {
     HandshakeEddsa,
     /// Players on one core, beside the floor.
     Ramp,
+    /// One open link after the other is revoked.
+    Revoke,
 }
 
 impl Row {
     /// In the order in which they are measured.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::WebsocketReceive,
         Self::Websocket,
         Self::Webtransport,
@@ -38,6 +40,7 @@ impl Row {
         Self::Handshake,
         Self::HandshakeEddsa,
         Self::Ramp,
+        Self::Revoke,
     ];
 
     /// As `--rows` takes it.
@@ -50,6 +53,7 @@ impl Row {
             Self::Handshake => "handshake",
             Self::HandshakeEddsa => "handshake-eddsa",
             Self::Ramp => "ramp",
+            Self::Revoke => "revoke",
         }
     }
 
@@ -63,6 +67,7 @@ impl Row {
             Self::Handshake => "handshakes with HS256 tickets, beside a bare server",
             Self::HandshakeEddsa => "handshakes with EdDSA tickets, beside the same bare server",
             Self::Ramp => "players on one core, receive-only, beside the floor (once)",
+            Self::Revoke => "WebSocket, one open link after the other is revoked",
         }
     }
 
@@ -84,16 +89,23 @@ impl Row {
             }
             Self::HandshakeEddsa => (1, 500, true, vec![Subject::Websocket, Subject::Bare]),
             Self::Ramp => (1_500, 500, true, vec![Subject::Websocket, Subject::FloorWebsocket]),
+            Self::Revoke => (2_000, 500, false, vec![Subject::Websocket]),
         };
         let scaled = |count: u32, least: u32| ((f64::from(count) * whole.scale) as u32).max(least);
         Options {
             players: Some(scaled(players, u32::from(whole.per_session))),
             ramp: Some(whole.ramp.unwrap_or(arrivals)),
-            input_rate: if listens { Some(0) } else { None },
+            input_rate: match self {
+                // As many inputs as 500 players have: what is in question is not whether one core carries 2,000.
+                Self::Revoke => Some(5),
+                _ if listens => Some(0),
+                _ => None,
+            },
             compare: subjects,
             scenario: Some(match self {
                 Self::Handshake | Self::HandshakeEddsa => Scenario::Handshake,
                 Self::Ramp => Scenario::Ramp,
+                Self::Revoke => Scenario::Revoke,
                 _ => Scenario::Steady,
             }),
             tickets: if self == Self::Handshake { TicketKind::Hs256 } else { TicketKind::Eddsa },
@@ -163,6 +175,7 @@ impl Row {
                 vec![seen.handshake("handshake to a seat, EdDSA, over a bare HS256 server", Websocket, Bare, 1.8)]
             }
             Self::Ramp => vec![seen.carried("players on one core, receive-only, over the floor's", Websocket, 0.9)],
+            Self::Revoke => seen.revoked(Websocket).into(),
         }
     }
 }
@@ -208,6 +221,35 @@ impl Seen<'_> {
                 jitter.map(|us| us / 1e3).collect(),
                 self.players,
             ),
+        ]
+    }
+
+    /// How soon a revoked player is out, for good, and whether the others notice.
+    fn revoked(&self, subject: Subject) -> [Line; 3] {
+        let p99 = self.of(subject).filter(|one| one.revoked_us.count > 0).map(|one| one.revoked_us.p99 as f64 / 1e3);
+        let refused = self.of(subject).filter(|one| one.revoked_us.count > 0).map(|one| {
+            // Of those that were answered before the window closed.
+            let answered = one.revoked_refused + one.revoked_accepted;
+            one.revoked_refused as f64 / answered.max(1) as f64 * 100.0
+        });
+        let delivered = self.of(subject).map(|one| one.delivered * 100.0);
+        let players = self.players;
+        [
+            Line::at_most(
+                "revocation of one of 2,000 open links, p99",
+                Unit::Milliseconds,
+                1_000.0,
+                p99.collect(),
+                players,
+            ),
+            Line::at_least(
+                "revoked tickets refused when tried again",
+                Unit::Percent,
+                100.0,
+                refused.collect(),
+                players,
+            ),
+            Line::at_least("snapshots delivered to the others", Unit::Percent, 99.9, delivered.collect(), players),
         ]
     }
 

@@ -53,6 +53,22 @@ fn body(report: &Report, out: &mut String) {
             escape(ratio.over)
         );
     }
+    for one in report.measurements.iter().filter(|one| one.revoked_us.count > 0) {
+        let _ = write!(
+            out,
+            "<p class=big><b>{:.2} ms</b> at p99 from a revocation to Goodbye 4403: {}, {} of {} players, p50 {:.2} ms, max {:.2} ms; \
+             {} not told in time, {} of the tickets let in again, {:.2}&thinsp;% of the others' snapshots delivered</p>",
+            one.revoked_us.p99 as f64 / 1e3,
+            escape(one.subject),
+            one.revoked_us.count,
+            one.seated,
+            one.revoked_us.p50 as f64 / 1e3,
+            one.revoked_us.max as f64 / 1e3,
+            one.untold,
+            one.revoked_accepted,
+            one.delivered * 100.0
+        );
+    }
     medians(report, out);
     let last: Vec<&Figures> = report
         .medians
@@ -71,6 +87,7 @@ fn body(report: &Report, out: &mut String) {
     plot("Ticket to Welcome, ms by percentile", &curves(&|one| &one.welcome_us), out);
     plot("Ticket to seat, ms by percentile", &curves(&|one| &one.seat_us), out);
     plot("Back after the storm, ms by percentile", &curves(&|one| &one.back_us), out);
+    plot("Revocation to Goodbye, ms by percentile", &curves(&|one| &one.revoked_us), out);
     plot("Age of state on arrival, ms by percentile", &curves(&|one| &one.age_us), out);
     plot("Inter-arrival jitter, ms by percentile", &curves(&|one| &one.jitter_us), out);
     let over_time = |pick: &dyn Fn(&crate::load::Second) -> f64| -> Vec<(String, Vec<(f64, f64)>)> {

@@ -188,5 +188,14 @@ fn warnings(measurements: &[Figures], options: &Options) -> Vec<String> {
     if measurements.iter().any(|one| one.forged_accepted > 0) {
         warnings.push("forged tickets were let in".into());
     }
+    if measurements.iter().any(|one| one.revoked_accepted > 0) {
+        warnings.push("revoked tickets were let in".into());
+    }
+    if let Some(one) = measurements.iter().find(|one| one.untold > 0) {
+        warnings.push(format!(
+            "{} players were not told by the end of the window that they are revoked ({})",
+            one.untold, one.subject
+        ));
+    }
     warnings
 }

@@ -133,6 +133,16 @@ fn one(figures: &Figures, out: &mut String) {
             let _ = writeln!(out, "  {:22} {ratio:.2} times the p99 before", "p99 among them");
         }
     }
+    if figures.revoked_us.count > 0 {
+        let Figures { untold, revoked_refused, revoked_accepted, .. } = figures;
+        line("revoked to Goodbye", &figures.revoked_us, out);
+        line("revoked to answer", &figures.revoke_answer_us, out);
+        let _ = writeln!(
+            out,
+            "  {:22} {untold} not told in time; tried once more: {revoked_refused} refused, {revoked_accepted} let in",
+            "revoked players"
+        );
+    }
     for (why, count) in &figures.failures {
         let _ = writeln!(out, "  {:22} {count} times: {why}", "failure");
     }

@@ -3,6 +3,8 @@
 //! Open loop: arrivals and inputs follow a schedule, whatever the server does. What is measured begins at the scheduled
 //! moment, so that a slow server cannot hide behind a tester that waited for it.
 
+mod besides;
+
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -20,8 +22,9 @@ use rustls::ClientConnection;
 use rustls::pki_types::ServerName;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::revoke::{Revoked, Revoker};
 use super::tally::{Tally, Turn, Watch};
-use super::{Behaviour, FORGED_FOR_ONE, Plan, Seen, Shared, record, rest_us, stay_us};
+use super::{Behaviour, Plan, Seen, Shared, record, rest_us, stay_us};
 use crate::clock::now_us;
 use crate::fault::Fault;
 use crate::frames::{self, BINARY, CLOSE};
@@ -53,6 +56,7 @@ pub fn run(plan: &Plan, shared: &Arc<Shared>) -> Result<Seen, Fault> {
         tally: Tally::new(plan.tick),
         next_new: plan.first + plan.players as u64 * plan.stride,
         forged: None,
+        revoker: None,
     };
     crowd.run()?;
     Ok(crowd.tally.seen)
@@ -79,6 +83,7 @@ struct Crowd<'a> {
     tally: Tally,
     next_new: u64,
     forged: Option<Forgery>,
+    revoker: Option<Revoker>,
 }
 
 /// The one who comes with forged tickets.
@@ -110,6 +115,9 @@ struct Player {
     lost_at: u64,
     leave_at: u64,
     deaf: bool,
+    /// What it is in by, where that is to be taken back.
+    ticket: String,
+    revoked: Option<Revoked>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,6 +151,8 @@ impl Player {
             lost_at: 0,
             leave_at: u64::MAX,
             deaf: false,
+            ticket: String::new(),
+            revoked: None,
         }
     }
 
@@ -201,8 +211,14 @@ impl Crowd<'_> {
                         player.leave_at = now + rest_us(about, player.number);
                     }
                 }
+                if let (Behaviour::Revoke(pace), Some(admin)) = (self.plan.behaviour, &self.plan.admin) {
+                    self.revoker = Some(Revoker::new(admin, pace, self.plan.first, now));
+                }
             }
-            Turn::Closed => (0..self.players.len()).for_each(|index| self.stop_counting(index, now)),
+            Turn::Closed => {
+                (0..self.players.len()).for_each(|index| self.stop_counting(index, now));
+                self.end_revocations(now);
+            }
             Turn::Same => {}
         }
         let storms = self.shared.storm.load(Ordering::Relaxed);
@@ -243,6 +259,7 @@ impl Crowd<'_> {
                 self.follow_churn(now);
                 self.follow_forgery(now, stay);
             }
+            Behaviour::Revoke(_) => self.follow_revocations(now),
             _ => {}
         }
     }
@@ -250,7 +267,8 @@ impl Crowd<'_> {
     fn next_due(&self) -> u64 {
         let arrival = if self.arrived < self.plan.players { self.arrival(self.arrived) } else { u64::MAX };
         let forged = self.forged.as_ref().map_or(u64::MAX, |forgery| forgery.next_at);
-        arrival.min(self.next_input().unwrap_or(u64::MAX)).min(self.next_ping()).min(forged)
+        let revoked = self.revoker.as_ref().map_or(u64::MAX, Revoker::next_at);
+        arrival.min(self.next_input().unwrap_or(u64::MAX)).min(self.next_ping()).min(forged).min(revoked)
     }
 
     fn arrival(&self, index: usize) -> u64 {
@@ -324,7 +342,7 @@ impl Crowd<'_> {
     fn ask(&mut self, index: usize) -> Result<(), String> {
         let Some(player) = self.players.get_mut(index) else { return Ok(()) };
         player.state = State::Asking;
-        let Plan { path, authority, mint, .. } = self.plan;
+        let Plan { path, authority, mint, behaviour, .. } = self.plan;
         let credentials = match player.resume {
             Some(token) if player.resuming => {
                 format!(
@@ -337,7 +355,14 @@ impl Crowd<'_> {
                 player.resuming = false;
                 player.received = 0;
                 player.seq = 0;
-                let ticket = if player.forged { mint.forged(player.number) } else { mint.ticket(player.number) };
+                let ticket = match &player.revoked {
+                    Some(_) => player.ticket.clone(),
+                    None if player.forged => mint.forged(player.number),
+                    None => mint.ticket(player.number),
+                };
+                if matches!(behaviour, Behaviour::Revoke(_)) {
+                    player.ticket.clone_from(&ticket);
+                }
                 format!("Sec-WebSocket-Protocol: {PROTOCOL}\r\nAuthorization: Bearer {ticket}\r\n")
             }
         };
@@ -461,6 +486,9 @@ impl Crowd<'_> {
                 if player.forged {
                     self.tally.seen.forged_accepted += 1;
                 }
+                if player.revoked.is_some() {
+                    self.tally.seen.revoked_accepted += 1;
+                }
                 player.resume = Some(welcome.resume.0);
                 if welcome.outcome != muster::wire::ResumeOutcome::Resumed {
                     player.received = welcome.counted;
@@ -499,7 +527,9 @@ impl Crowd<'_> {
             return;
         }
         player.state = State::Seated;
-        self.tally.start(&mut player.watch, now);
+        if !self.plan.behaviour.replaces_revoked(&self.tally) {
+            self.tally.start(&mut player.watch, now);
+        }
         self.shared.seated.fetch_add(1, Ordering::Relaxed);
         match self.plan.behaviour {
             Behaviour::Slow(one_in) if index.is_multiple_of(one_in) => {
@@ -560,6 +590,9 @@ impl Crowd<'_> {
     fn handle_end(&mut self, index: usize, why: &str) {
         let now = now_us();
         self.stop_counting(index, now);
+        if self.handle_revoked(index, why, now) {
+            return;
+        }
         let Some(player) = self.players.get_mut(index) else { return };
         let (state, forged) = (player.state, player.forged);
         player.hang_up();
@@ -579,83 +612,6 @@ impl Crowd<'_> {
         } else {
             self.shared.failed.fetch_add(1, Ordering::Relaxed);
         }
-    }
-
-    /// The storm: every link is gone, and every player on its way back at once.
-    fn drop_all(&mut self, now: u64) {
-        for index in 0..self.players.len() {
-            let Some(player) = self.players.get_mut(index).filter(|player| player.state == State::Seated) else {
-                continue;
-            };
-            if let Some(socket) = &player.socket {
-                // A reset, as when a network fails; an orderly end would be another thing.
-                let _ = socket2::SockRef::from(socket).set_linger(Some(std::time::Duration::ZERO));
-            }
-            player.hang_up();
-            player.state = State::Away;
-            player.resuming = player.resume.is_some();
-            player.lost_at = now;
-            self.shared.seated.fetch_sub(1, Ordering::Relaxed);
-            self.stop_counting(index, now);
-        }
-        for index in 0..self.players.len() {
-            if self.players.get(index).is_some_and(|player| player.state == State::Away && player.lost_at == now) {
-                self.set_out(index, now);
-            }
-        }
-    }
-
-    /// Whoever has stayed long enough leaves for good, and somebody new comes in its place.
-    fn follow_churn(&mut self, now: u64) {
-        if !self.tally.is_open() {
-            return;
-        }
-        for index in 0..self.players.len() {
-            let Some(player) = self.players.get_mut(index) else { return };
-            if player.state != State::Seated || player.leave_at > now {
-                continue;
-            }
-            self.frame.clear();
-            let bye = codec::encode(&muster::wire::ClientMessage::Bye);
-            frames::put_masked(BINARY, &bye, [1, 2, 3, 4], &mut self.frame);
-            // A link that is lost in this moment is left all the same.
-            let _ = write(player, &self.frame);
-            self.stop_counting(index, now);
-            self.shared.seated.fetch_sub(1, Ordering::Relaxed);
-            self.tally.seen.turnover += 1;
-            let number = self.next_new;
-            self.next_new += self.plan.stride;
-            if let Some(place) = self.players.get_mut(index) {
-                *place = Player::new(number);
-            }
-            self.set_out(index, now);
-        }
-    }
-
-    /// One forged ticket after the other, ten for each honest player who comes.
-    fn follow_forgery(&mut self, now: u64, stay: u64) {
-        if !self.tally.is_open() || !self.shared.flood.load(Ordering::Relaxed) {
-            return;
-        }
-        let interval = stay / (FORGED_FOR_ONE * self.plan.players as u64).max(1);
-        let mut forgery = self.forged.take().unwrap_or(Forgery { next_at: now, sent: 0 });
-        while forgery.next_at <= now {
-            let place = self.players.iter().skip(self.plan.players).position(|player| player.state == State::Over);
-            let index = match place {
-                Some(place) => self.plan.players + place,
-                None => {
-                    self.players.push(Player::new(0));
-                    self.players.len() - 1
-                }
-            };
-            if let Some(player) = self.players.get_mut(index) {
-                *player = Player { forged: true, ..Player::new(self.next_new + forgery.sent) };
-            }
-            self.set_out(index, now);
-            forgery.sent += 1;
-            forgery.next_at += interval.max(1);
-        }
-        self.forged = Some(forgery);
     }
 }
 

@@ -3,6 +3,8 @@
 //! A player's link is opened step by step, so that QUIC's handshake and the ticket's way to a seat are measured apart.
 //! Inputs go out from one pacer for all players, by schedule.
 
+mod besides;
+
 use std::cell::{Cell, RefCell};
 use std::future::pending;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -23,8 +25,9 @@ use tokio::time::sleep;
 use wtransport::endpoint::endpoint_side;
 use wtransport::{ClientConfig, Connection, Endpoint, RecvStream, SendStream};
 
+use super::revoke::{Revoker, Sent};
 use super::tally::{Tally, Turn, Watch};
-use super::{Behaviour, FORGED_FOR_ONE, Plan, Seen, Shared, record, rest_us, stay_us};
+use super::{Behaviour, Plan, Seen, Shared, record};
 use crate::clock::now_us;
 use crate::fault::Fault;
 use crate::game::PUSH;
@@ -47,6 +50,7 @@ pub fn run(plan: &Plan, shared: &Arc<Shared>) -> Result<Seen, Fault> {
             start: now_us(),
             tally: RefCell::new(Tally::new(plan.tick)),
             places: RefCell::new(vec![None; plan.players]),
+            tickets: RefCell::new(vec![Default::default(); plan.players]),
             next_new: Cell::new(plan.first + plan.players as u64 * plan.stride),
             storms: Cell::new(0),
             opened: watch::Sender::new(false),
@@ -56,7 +60,7 @@ pub fn run(plan: &Plan, shared: &Arc<Shared>) -> Result<Seen, Fault> {
             tokio::task::spawn_local(live(Rc::clone(&crowd), index));
         }
         if let Behaviour::Forged(stay) = plan.behaviour {
-            tokio::task::spawn_local(forge(Rc::clone(&crowd), stay));
+            tokio::task::spawn_local(besides::forge(Rc::clone(&crowd), stay));
         }
         crowd.pace().await;
         let seen = std::mem::take(&mut crowd.tally.borrow_mut().seen);
@@ -83,7 +87,7 @@ impl WebTransportDoor {
     pub async fn pass(&self, plan: &Plan, ticket: String) -> Result<(), String> {
         self.enter(plan, ticket).await.map_err(|end| match end {
             End::Failed(why) => why,
-            End::Storm | End::Left => "left".to_owned(),
+            End::Storm | End::Left | End::Revoked => "left".to_owned(),
         })
     }
 
@@ -122,6 +126,8 @@ struct Crowd {
     tally: RefCell<Tally>,
     /// Those who have a seat.
     places: RefCell<Vec<Option<Place>>>,
+    /// What each place's player came with, where it is to be taken back: its number and the ticket.
+    tickets: RefCell<Vec<(u64, String)>>,
     next_new: Cell<u64>,
     storms: Cell<u64>,
     /// Whether the window has been opened.
@@ -136,6 +142,8 @@ struct Place {
     watch: Watch,
     seq: u32,
     deaf: bool,
+    /// When its ticket began to be taken back.
+    revoked: Option<Sent>,
 }
 
 /// A player across its links.
@@ -144,6 +152,8 @@ struct Player {
     resume: Option<ResumeToken>,
     received: u64,
     lost_at: u64,
+    /// Its ticket was taken back, and is tried once more.
+    retries: bool,
 }
 
 /// Why a link ended.
@@ -152,8 +162,16 @@ enum End {
     Storm,
     /// The player left for good.
     Left,
+    /// Its ticket was taken back, and it was told.
+    Revoked,
     /// Something failed.
     Failed(String),
+}
+
+impl Player {
+    fn new(number: u64) -> Self {
+        Self { number, resume: None, received: 0, lost_at: 0, retries: false }
+    }
 }
 
 impl<T: std::error::Error> From<T> for End {
@@ -165,7 +183,7 @@ impl<T: std::error::Error> From<T> for End {
 /// A player's life: arrives on schedule, comes back after a storm, is followed by another when it leaves.
 async fn live(crowd: Rc<Crowd>, index: usize) {
     let number = crowd.plan.first + index as u64 * crowd.plan.stride;
-    let mut player = Player { number, resume: None, received: 0, lost_at: 0 };
+    let mut player = Player::new(number);
     let mut due = crowd.start + (index as f64 * 1e6 / crowd.plan.ramp) as u64;
     sleep(Duration::from_micros(due.saturating_sub(now_us()))).await;
     loop {
@@ -176,9 +194,12 @@ async fn live(crowd: Rc<Crowd>, index: usize) {
             End::Storm => player.lost_at = due,
             End::Left => {
                 crowd.tally.borrow_mut().seen.turnover += 1;
-                let number = crowd.next_new.get();
-                crowd.next_new.set(number + crowd.plan.stride);
-                player = Player { number, resume: None, received: 0, lost_at: 0 };
+                player = Player::new(crowd.next_number());
+            }
+            End::Revoked => player.retries = true,
+            End::Failed(why) if player.retries && why.starts_with("bad-ticket") => {
+                crowd.tally.borrow_mut().seen.revoked_refused += 1;
+                player = Player::new(crowd.next_number());
             }
             End::Failed(why) => {
                 let mut tally = crowd.tally.borrow_mut();
@@ -191,35 +212,6 @@ async fn live(crowd: Rc<Crowd>, index: usize) {
                 return;
             }
         }
-    }
-}
-
-/// Comes with one forged ticket after the other, ten for each honest player who comes, once the flood has begun.
-async fn forge(crowd: Rc<Crowd>, stay: u64) {
-    let each = Duration::from_micros(stay / (FORGED_FOR_ONE * crowd.plan.players as u64).max(1));
-    let mut beat = tokio::time::interval(each.max(Duration::from_micros(1)));
-    loop {
-        beat.tick().await;
-        if !crowd.tally.borrow().is_open() || !crowd.shared.flood.load(Ordering::Relaxed) {
-            continue;
-        }
-        let crowd = Rc::clone(&crowd);
-        tokio::task::spawn_local(async move {
-            let number = crowd.next_new.get();
-            crowd.next_new.set(number + crowd.plan.stride);
-            let hello = crowd.hello(crowd.plan.mint.forged(number), None);
-            let outcome = crowd.ask(number as usize, &hello).await;
-            let mut tally = crowd.tally.borrow_mut();
-            match outcome {
-                Ok((_, _, ServerMessage::Goodbye(goodbye))) if goodbye.reason == "bad-ticket" => {
-                    tally.seen.forged_refused += 1;
-                }
-                Ok((_, _, ServerMessage::Welcome(_))) => tally.seen.forged_accepted += 1,
-                Ok(_) => tally.seen.fail("forged: another answer"),
-                Err(End::Failed(why)) => tally.seen.fail(format!("forged: {why}")),
-                Err(End::Storm | End::Left) => {}
-            }
-        });
     }
 }
 
@@ -237,7 +229,7 @@ impl Crowd {
         let resuming = player.lost_at > 0 && player.resume.is_some();
         let hello = match player.resume.take().filter(|_| resuming) {
             Some(token) => self.hello(String::new(), Some(ResumePoint { token, received: player.received })),
-            None => self.hello(self.plan.mint.ticket(player.number), None),
+            None => self.hello(self.ticket(player, index), None),
         };
         let (mut link, asked, first) = self.ask_from(index, &hello, Some(due)).await?;
         match first {
@@ -250,6 +242,9 @@ impl Crowd {
                     player.received = welcome.counted;
                 }
                 let mut tally = self.tally.borrow_mut();
+                if player.retries {
+                    tally.seen.revoked_accepted += 1;
+                }
                 if resuming {
                     record(&mut tally.seen.back, now.saturating_sub(player.lost_at));
                 } else {
@@ -282,15 +277,24 @@ impl Crowd {
         let mut beat = pin!(sleep(self.beat.get()));
         let mut assembler = Assembler::default();
         let storms = self.storms.get();
+        let mut open = true;
         let mut chunk = Box::pin(receive.quic_stream_mut().read_chunk(CHUNK, true));
         loop {
             tokio::select! {
                 biased;
-                datagram = connection.receive_datagram() => {
+                datagram = connection.receive_datagram(), if open => {
                     if self.storms.get() != storms {
                         return Err(End::Storm);
                     }
-                    let payload = datagram?.payload();
+                    let payload = match datagram {
+                        Ok(datagram) => datagram.payload(),
+                        Err(_) if self.was_revoked(index).is_some() => {
+                            // What it was told before the end may wait to be read.
+                            open = false;
+                            continue;
+                        }
+                        Err(error) => return Err(error.into()),
+                    };
                     let now = now_us();
                     if let Some(message) = payload.strip_prefix(&[WHOLE]) {
                         self.handle_snapshot(index, message, payload.len(), now);
@@ -337,18 +341,6 @@ impl Crowd {
         }
     }
 
-    /// Returns when a player is to leave for good: never, but for churn.
-    async fn time_to_leave(&self, number: u64) {
-        let (Behaviour::Churn(about) | Behaviour::Forged(about)) = self.plan.behaviour else { return pending().await };
-        let stay = match self.tally.borrow().is_open() {
-            true => stay_us(about, number),
-            false => rest_us(about, number),
-        };
-        // The sender lives as long as the crowd.
-        let _ = self.opened.subscribe().wait_for(|opened| *opened).await;
-        sleep(Duration::from_micros(stay)).await;
-    }
-
     fn handle_snapshot(&self, index: usize, message: &[u8], length: usize, now: u64) {
         let Some(head) = frames::snapshot_head(message) else { return };
         let mut tally = self.tally.borrow_mut();
@@ -371,6 +363,14 @@ impl Crowd {
         let now = now_us();
         match message {
             ServerMessage::Goodbye(goodbye) => {
+                if let Some(sent) = self.was_revoked(index).filter(|_| goodbye.reason == "revoked") {
+                    let mut tally = self.tally.borrow_mut();
+                    // Once the window is closed it has been counted among those who were not told.
+                    if tally.is_open() {
+                        tally.seen.told_revoked(&sent, now);
+                    }
+                    return Err(End::Revoked);
+                }
                 return Err(End::Failed(format!("{} ({})", goodbye.reason, goodbye.code)));
             }
             ServerMessage::Pong { server_time_us, .. } => self.shared.saw_clock(server_time_us, now),
@@ -437,10 +437,10 @@ impl Crowd {
         }
         let deaf = matches!(self.plan.behaviour, Behaviour::Slow(one_in) if index.is_multiple_of(one_in));
         let mut watch = Watch::default();
-        if !deaf {
+        if !deaf && !self.plan.behaviour.replaces_revoked(&self.tally.borrow()) {
             self.tally.borrow().start(&mut watch, now_us());
         }
-        *place = Some(Place { connection: connection.clone(), watch, seq, deaf });
+        *place = Some(Place { connection: connection.clone(), watch, seq, deaf, revoked: None });
         self.shared.seated.fetch_add(1, Ordering::Relaxed);
         true
     }
@@ -457,6 +457,11 @@ impl Crowd {
         self.places.borrow().get(index).is_some_and(|place| place.as_ref().is_some_and(|place| place.deaf))
     }
 
+    /// The number of somebody new.
+    fn next_number(&self) -> u64 {
+        self.next_new.replace(self.next_new.get() + self.plan.stride)
+    }
+
     /// Sends everybody's inputs on schedule, and follows the watcher.
     async fn pace(&self) {
         let Plan { players, input_rate, ramp, .. } = self.plan;
@@ -464,21 +469,29 @@ impl Crowd {
         let from = self.start + (players as f64 * 1e6 / ramp) as u64;
         let mut turn = 0u64;
         let mut message = Vec::new();
+        let mut revoker = None;
         while !self.shared.stop.load(Ordering::Relaxed) {
             let now = now_us();
-            self.follow(now);
+            match self.follow(now) {
+                Turn::Opened => revoker = self.revoker(now),
+                Turn::Closed => revoker.take().iter().for_each(|revoker| self.end_revocations(revoker, now)),
+                Turn::Same => revoker.iter_mut().for_each(|revoker| self.follow_revocations(revoker, now)),
+            }
             while rate > 0 && from + turn * 1_000_000 / rate <= now {
                 self.send_input((turn % players as u64) as usize, &mut message);
                 turn += 1;
             }
             let next = (turn * 1_000_000).checked_div(rate).map_or(u64::MAX, |after| from + after);
+            let next = next.min(revoker.as_ref().map_or(u64::MAX, Revoker::next_at));
             let wait = next.saturating_sub(now_us()).clamp(500, 10_000);
             sleep(Duration::from_micros(wait)).await;
         }
-        self.follow(now_us());
+        let now = now_us();
+        self.follow(now);
+        revoker.iter().for_each(|revoker| self.end_revocations(revoker, now));
     }
 
-    fn follow(&self, now: u64) {
+    fn follow(&self, now: u64) -> Turn {
         let mut tally = self.tally.borrow_mut();
         let turn = tally.follow(&self.shared, now);
         if turn == Turn::Opened {
@@ -499,6 +512,7 @@ impl Crowd {
                 place.connection.close(0u32.into(), b"");
             }
         }
+        turn
     }
 
     fn send_input(&self, index: usize, message: &mut Vec<u8>) {
