@@ -7,6 +7,7 @@
 mod common;
 
 mod floods;
+mod keys;
 mod names;
 mod origins;
 mod secrets;
