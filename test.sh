@@ -30,8 +30,9 @@ python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
 have node || packages+=(nodejs)
 have npm || packages+=(npm)
 have curl || packages+=(curl ca-certificates)
-# For one test, which says so when it cannot look.
+# For one test each, which says so when it cannot look.
 have strace || [ "$(id -u)" != 0 ] || packages+=(strace)
+have faketime || [ "$(id -u)" != 0 ] || packages+=(faketime)
 if [ ${#packages[@]} -gt 0 ]; then
     echo "installing from Debian: ${packages[*]}"
     as_root=()

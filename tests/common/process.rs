@@ -93,7 +93,8 @@ impl Process {
         .await
     }
 
-    async fn launch_in(
+    /// As [`Self::launch`], with files that are there already.
+    pub async fn launch_in(
         directory: PathBuf,
         signer: Signer,
         runner: &[&str],

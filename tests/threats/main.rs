@@ -6,6 +6,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod clocks;
 mod floods;
 mod keys;
 mod names;
