@@ -44,7 +44,7 @@ pub struct Limits {
     pub queue_bytes: usize,
     /// Bytes of reliable messages kept for a resume. Over it: the resume is a fresh start.
     pub resume_bytes: usize,
-    /// Time for request headers, TLS and QUIC handshakes.
+    /// Time for a TLS or QUIC handshake, for the first byte of a request, and for its headers, for each of these.
     #[serde(with = "crate::limits::seconds")]
     pub handshake: Duration,
     /// Time for the first message of a link whose request carried no ticket. Over it: Goodbye `ticket-timeout` (4408).

@@ -67,7 +67,7 @@ pub const KNOBS: &[Knob] = &[
     knob("limits.inputs_per_tick", "inputs", "Inputs taken from a player per tick of the session; a burst of twice this passes. Over it: the input is dropped."),
     knob("limits.queue_bytes", "bytes", "Reliable messages that wait for one link. Over it: the link is closed, slow-reader (4008); the seat stays."),
     knob("limits.resume_bytes", "bytes", "Reliable messages kept for a lost link. Over it: the resume is a fresh start, and says so."),
-    knob("limits.handshake", "seconds", "Time for request headers, and for TLS and QUIC handshakes. Over it: the connection is closed."),
+    knob("limits.handshake", "seconds", "Time for a TLS or QUIC handshake, for the first byte of a request, and for its headers, for each of these. Over it: the connection is closed."),
     knob("limits.first_message", "seconds", "Time for the first message of a link whose request carried no ticket. Over it: ticket-timeout (4408)."),
     knob("limits.heartbeat", "seconds", "A link that says nothing for this long is closed, heartbeat-lost (4009); the seat stays."),
     knob("limits.grace", "seconds", "How long a place in a lobby or session waits for a lost link. After it the place is free."),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::Request;
 use hyper::body::Incoming;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
@@ -94,9 +94,14 @@ impl Acceptor {
             (None, _) => false,
         };
         match self.tls.clone().filter(|_| encrypted) {
-            None => self.answer(stream, Peer { address, tls: false }, pending, stop).await,
+            None => Box::pin(self.answer(stream, Peer { address, tls: false }, pending, stop)).await,
             Some(tls) => match tokio::time::timeout(limit, tls.accept(stream)).await {
-                Ok(Ok(stream)) => self.answer(stream, Peer { address, tls: true }, pending, stop).await,
+                Ok(Ok(mut stream)) => {
+                    // Who asks nothing is given no room for a request.
+                    if matches!(tokio::time::timeout(limit, stream.fill_buf()).await, Ok(Ok([_, ..]))) {
+                        Box::pin(self.answer(stream, Peer { address, tls: true }, pending, stop)).await;
+                    }
+                }
                 Ok(Err(error)) => tracing::debug!(peer = %address, %error, "a TLS handshake failed"),
                 Err(_) => tracing::debug!(peer = %address, "a TLS handshake took too long"),
             },

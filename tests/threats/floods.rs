@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::OFTEN;
-use crate::common::process::Process;
+use crate::common::process::{Process, write_certificate};
 use crate::common::trust::{client_crypto, client_tls};
 use crate::common::websocket::{get, http};
 use crate::common::{BOTH, Opening, World, soon};
@@ -152,8 +152,41 @@ async fn what_a_finished_handshake_holds_without_a_ticket_is_bounded() {
         is_held(&server, CROWD as u64).await;
         let each = server.resident().saturating_sub(before) / (CROWD * 3 / 4);
         println!("{over:?}, encrypted, handshake done, nothing asked: {each} bytes of memory each");
-        assert!(each <= 64 * 1_024, "{each} bytes over {over:?}");
+        // QUIC's own state of a connection is what it is.
+        let bound = if over == Transport::WebSocket { 16 } else { 64 };
+        assert!(each <= bound * 1_024, "{each} bytes over {over:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_nothing_behind_its_tls_handshake_is_closed_in_time() {
+    let world = World::with_files(write_certificate, |settings| {
+        let directory = settings.tickets.keys[0].parent().unwrap().to_owned();
+        settings.tls.certificate = Some(directory.join("cert.pem"));
+        settings.tls.key = Some(directory.join("key.pem"));
+        settings.limits.handshake = Duration::from_secs(2);
+    })
+    .await;
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(client_tls(world.directory(), b"http/1.1")));
+    let open = async || {
+        let stream = TcpStream::connect(world.address()).await.unwrap();
+        connector.connect("localhost".try_into().unwrap(), stream).await.unwrap()
+    };
+    // One says nothing; one begins a request and stops; one takes its time, and is answered.
+    let (mut silent, mut slow, mut late) = (open().await, open().await, open().await);
+    slow.write_all(b"GET /hea").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    late.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut said = Vec::new();
+    soon("an answer", late.read_to_end(&mut said)).await.unwrap();
+    assert!(said.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&said));
+    for stream in [&mut silent, &mut slow] {
+        let mut said = Vec::new();
+        // How it ends is the system's matter: in order, or with bytes unread.
+        let _ = soon("the end of a connection that asks nothing", stream.read_to_end(&mut said)).await;
+        assert_eq!(String::from_utf8_lossy(&said), "");
+    }
+    world.until("nothing is held", |world| world.metrics().pending_links.get() == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
