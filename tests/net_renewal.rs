@@ -174,6 +174,29 @@ async fn sessions_shorter_than_the_window_are_not_asked_for_without_end() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_fresh_ticket_that_comes_while_the_node_drains_is_not_burned() {
+    // Shown just before and not judged yet; and shown when the Goodbye is said already.
+    for late in [false, true] {
+        let node = Node::start();
+        let (mut link, _) = node.arrive(&node.ticket(Some(600))).await;
+        let burned = node.metrics.tickets_consumed.get();
+        let renew = codec::encode(&ClientMessage::Renew { ticket: node.ticket(Some(600)) });
+        if late {
+            node.admission.hub().drain(Code::Draining);
+            link.say(&renew);
+        } else {
+            link.say(&renew);
+            node.admission.hub().drain(Code::Draining);
+        }
+        pass(1).await;
+        assert_eq!(link.closed(), Some(Code::Draining), "late: {late}");
+        let [ServerMessage::Goodbye(goodbye)] = &heard(&mut link)[..] else { panic!("more than a Goodbye") };
+        assert_eq!((goodbye.code, goodbye.reason.as_str()), (4_001, "draining"));
+        assert_eq!((node.metrics.tickets_consumed.get(), node.metrics.renewals.get()), (burned, 0), "late: {late}");
+    }
+}
+
 /// The slug and the code of the refusal that answers a fresh ticket.
 async fn is_not_renewed(peer: &mut Peer, ticket: String) -> (u16, String) {
     peer.say(&ClientMessage::Renew { ticket }).await;
