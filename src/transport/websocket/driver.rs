@@ -295,3 +295,81 @@ const READ_BYTES: usize = 8 * 1_024;
 const EVENTS: usize = 128;
 /// How long links have to go when everything ends.
 const STOPPING: Duration = Duration::from_millis(1_500);
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use std::io::{Read as _, Write as _};
+    use std::net::{TcpListener, TcpStream};
+
+    use super::super::link::{Asking, Stage};
+    use super::super::outlet::WebSocketOutlet;
+    use super::*;
+    use crate::admission::Admission;
+    use crate::clock::Clock;
+    use crate::config::{OriginPolicy, TicketSettings};
+    use crate::directory::Embedded;
+    use crate::game::Registry;
+    use crate::hub::Hub;
+    use crate::limits::Limits;
+    use crate::metrics::Metrics;
+    use crate::outbox::Transport;
+    use crate::request::{OpenRequest, Wish};
+    use crate::ticket::{KeyRing, TicketPolicy, Verifier};
+
+    fn admission() -> Admission {
+        let metrics = Arc::new(Metrics::new());
+        let hub = Hub::new(Limits::default(), Duration::ZERO, Registry::built_in(), metrics, Clock::start(), [7; 32]);
+        let verifier = Verifier::new(KeyRing::default(), TicketPolicy::default());
+        Admission::new(hub, verifier, Arc::new(Embedded::new(1)), &TicketSettings::default(), OriginPolicy::Dev)
+    }
+
+    /// A link that waits for its first message, and its peer's end.
+    fn link(admission: &Admission) -> (Arrival, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        peer.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let (socket, address) = listener.accept().unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let (transport, wish) = (Transport::WebSocket, Wish::None);
+        let request = OpenRequest { transport, peer: address, origin: None, credentials: None, wish };
+        let stage = Stage::Asking(Box::new(Asking::new(admission.clone(), request, now())));
+        let outlet = Arc::new(WebSocketOutlet::new(socket, None, 1_024));
+        (Arrival { link: Link::new(outlet, stage, admission, None, now()), early: Vec::new() }, peer)
+    }
+
+    #[tokio::test]
+    async fn a_link_whose_work_panics_ends_alone() {
+        let (admission, (mut driver, mailbox)) = (admission(), Driver::new().unwrap());
+        let mut peers: Vec<TcpStream> = (0..3)
+            .map(|_| {
+                let (arrival, peer) = link(&admission);
+                mailbox.post(Letter::Enter(Box::new(arrival)));
+                peer
+            })
+            .collect();
+        driver.handle_letters(now());
+        driver.table.work_at(1, &driver.poll, |_, _| panic!("this is what the test is about"));
+        assert!(driver.table.links[1].is_none() && driver.table.free == [1]);
+        assert_eq!(peers[1].read(&mut [0]).unwrap(), 0, "its connection is closed");
+        // Its place is given to the next one.
+        let (arrival, _peer) = link(&admission);
+        mailbox.post(Letter::Enter(Box::new(arrival)));
+        driver.handle_letters(now());
+        assert!(driver.table.links.len() == 3 && driver.table.free.is_empty());
+        // A text frame is not spoken here: the other two are read, and told so.
+        for index in [0, 2] {
+            peers[index].write_all(&[0x81, 0x80, 0, 0, 0, 0]).unwrap();
+        }
+        let running = tokio::spawn(driver.run(CancellationToken::new()));
+        let read = tokio::task::spawn_blocking(move || {
+            [0, 2].map(|index| {
+                let mut said = [0; 256];
+                peers[index].read(&mut said).unwrap()
+            })
+        });
+        assert!(read.await.unwrap().iter().all(|count| *count > 0));
+        assert!(!running.is_finished());
+        running.abort();
+    }
+}
