@@ -334,7 +334,7 @@ mod tests {
         let (transport, wish) = (Transport::WebSocket, Wish::None);
         let request = OpenRequest { transport, peer: address, origin: None, credentials: None, wish };
         let stage = Stage::Asking(Box::new(Asking::new(admission.clone(), request, now())));
-        let outlet = Arc::new(WebSocketOutlet::new(socket, None, 1_024));
+        let outlet = Arc::new(WebSocketOutlet::new(socket, None, Vec::new(), 1_024));
         (Arrival { link: Link::new(outlet, stage, admission, None, now()), early: Vec::new() }, peer)
     }
 
