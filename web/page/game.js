@@ -91,7 +91,13 @@ export class ArenaGame {
     this.#newest = state;
     this.#others.push(time, state, this.#muster.serverTime());
     const body = this.#body(state);
-    if (!body) return;
+    if (body) this.#correct(body, applied);
+    // The first picture waits for no frame.
+    if (!this.#drawnAt) this.#draw(state, performance.now(), performance.now());
+  }
+
+  /** Sets oneself where the server has one. @param {Body} body @param {number} applied */
+  #correct(body, applied) {
     const was = this.#own.state;
     const now = this.#own.reconcile({ x: body.x, y: body.y }, applied, performance.now());
     if (!was) {

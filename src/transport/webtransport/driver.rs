@@ -119,7 +119,8 @@ impl Driver {
                 continue;
             }
             if links > 0 || self.wire.stuck.is_some() || (packets > 0 && self.pace.is_timed()) {
-                std::thread::sleep((now + ROUND).saturating_duration_since(clock()));
+                let round = if self.handshakes > 0 { ROUND_OPENING } else { ROUND };
+                std::thread::sleep((now + round).saturating_duration_since(clock()));
             } else {
                 self.sleep(now)?;
             }
@@ -462,6 +463,8 @@ fn find(peers: &mut [Option<Box<Peer>>], id: PeerId) -> Option<&mut Peer> {
 
 /// Rounds begin this far apart while there is work.
 const ROUND: Duration = Duration::from_millis(1);
+/// And this far while somebody is on the way in: a handshake has five flights, and each waits for its round.
+const ROUND_OPENING: Duration = Duration::from_micros(250);
 /// Batches of packets before the connections get their turn.
 const RECEIVE_AT_ONCE: usize = 32;
 /// Packets, or trains of packets, that one connection may send at a time.
