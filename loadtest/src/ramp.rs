@@ -19,7 +19,8 @@ pub struct Ceiling {
     pub tester_was_the_bottleneck: bool,
 }
 
-/// Grows by about a tenth until a step does not hold, twice in a row, beginning at the players that were asked for.
+/// Grows until a step does not hold, twice in a row, beginning at the players that were asked for: by half while every
+/// server has half of its core to spare, then by about a tenth.
 /// The subjects climb side by side, so that the machine's moods meet all of them. Returns why that ended early.
 pub fn find(
     options: &Options,
@@ -32,6 +33,7 @@ pub fn find(
     let most = (players * MOST_GROWTH).min(MOST);
     let mut climbing = subjects.to_vec();
     let mut held = 0;
+    let mut busiest: f64 = 0.0;
     while !climbing.is_empty() {
         for subject in std::mem::take(&mut climbing) {
             progress.begin(format!("{}, {players} players", subject.name()));
@@ -39,6 +41,7 @@ pub fn find(
                 Ok(step) => step,
                 Err(fault) => return Some(fault),
             };
+            busiest = busiest.max(step.core);
             if step.broke.is_none() && players < most {
                 climbing.push(subject);
                 continue;
@@ -51,7 +54,8 @@ pub fn find(
             });
         }
         held = players;
-        players = (players + (players / 10).max(10)).min(most);
+        let growth = if busiest < 0.5 { players / 2 } else { players / 10 };
+        players = (players + growth.max(10)).min(most);
     }
     None
 }
@@ -60,6 +64,8 @@ pub fn find(
 struct Step {
     broke: Option<String>,
     busy: bool,
+    /// The server's share of its core.
+    core: f64,
 }
 
 impl Step {
@@ -101,8 +107,9 @@ impl Step {
             None => breach(&figures),
         };
         let busy = figures.tester_was_the_bottleneck();
+        let core = figures.server_core.unwrap_or(1.0);
         measurements.push(figures);
-        Ok(Self { broke, busy })
+        Ok(Self { broke, busy, core })
     }
 }
 
@@ -121,4 +128,4 @@ const LATE_US: f64 = 10_000.0;
 const MISSING: f64 = 0.03;
 const MOST: usize = 20_000;
 /// The steps end at so many times the first one's players.
-const MOST_GROWTH: usize = 3;
+const MOST_GROWTH: usize = 13;

@@ -15,6 +15,10 @@ mkdirSync(ARTEFACTS, { recursive: true });
 
 export const BIN = process.env.MUSTER_BIN ?? fileURLToPath(new URL('../../target/debug/muster', import.meta.url));
 
+/** Seconds of the run in which the heap is watched; `MUSTER_LONG=1` makes it the ten minutes of the figure. */
+export const LONG = process.env.MUSTER_LONG ? 600 : 30;
+delete process.env.MUSTER_LONG; // a server that inherits it takes it for a setting that it does not know
+
 /** @returns {Promise<number>} */
 export async function freePort() {
   const server = createServer();

@@ -7,7 +7,7 @@ import { connect as dial, createServer } from 'node:net';
 import { join } from 'node:path';
 import { after, afterEach, before, describe, test } from 'node:test';
 
-import { ARTEFACTS, BIN, Server, Watched, freePort, launch, until } from './harness.js';
+import { ARTEFACTS, LONG, BIN, Server, Watched, freePort, launch, until } from './harness.js';
 
 /** @import { Browser, BrowserContext } from 'playwright-core' */
 
@@ -515,6 +515,3 @@ describe('figures', () => {
     }
   });
 });
-
-/** Seconds of the run in which the heap is watched; `MUSTER_LONG=1` makes it the ten minutes of the figure. */
-const LONG = process.env.MUSTER_LONG ? 600 : 30;
