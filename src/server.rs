@@ -23,6 +23,7 @@ mod key_files;
 mod keys;
 mod listen;
 mod outbound;
+mod port;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -38,6 +39,7 @@ pub use self::check::{check, verifier};
 use self::backend::NodeBackend;
 use self::desk::Desk;
 use self::keys::Keys;
+use self::port::Port;
 use crate::admin::admin_router;
 use crate::admission::Admission;
 use crate::certificate::{CertificateError, CertificateStore};
@@ -143,7 +145,9 @@ impl Server {
         let desk = Arc::new(Desk::new(&config, Arc::clone(&keys), admission.clone()));
         admission.replace_listed(&desk.read_list()?);
         admission.tidy_revocations().await;
-        let (listener, address) = bind(config.listen, "--listen")?;
+        let flag = "--listen";
+        let (listener, address) = bind(config.listen, flag)?;
+        let port = Port::new(listener).map_err(|reason| ListenError { flag, address, reason })?;
 
         let (closing, stop, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
         tasks.spawn(hub.clone().run(stop.clone()));
@@ -152,9 +156,10 @@ impl Server {
         let backend =
             Arc::new(NodeBackend { hub: hub.clone(), certificates: certificates.clone(), keys: Arc::clone(&keys) });
         let websockets = WebSockets::start(admission.clone(), &stop, &tasks).map_err(ServeError::WebSocket)?;
-        let http = Http::new(&config, backend, Arc::clone(&metrics), websockets);
+        let http = Http::new(&config, backend, Arc::clone(&metrics), websockets.clone());
         let acceptor = listen::Acceptor::new(&config, admission.clone(), http, certificates.as_ref())?;
-        tasks.spawn(acceptor.run(listener, stop.clone(), tasks.clone()));
+        let door = websockets.door(acceptor.beside_door(&stop, &tasks));
+        tasks.spawn(acceptor.run(port, door, stop.clone(), tasks.clone()));
         if let Some(store) = certificates.as_ref().filter(|_| config.transport.webtransport) {
             // The same port in UDP as was given in TCP.
             let buffer = config.transport.socket_buffer;
@@ -166,14 +171,14 @@ impl Server {
             tasks.spawn(listen::serve_beside(listener, router, limits, stop, tasks.clone()));
         };
         if let Some(address) = config.metrics.listen {
-            beside(bind(address, "--metrics-listen")?.0, metrics_router(Arc::clone(&metrics)));
+            beside(bind_beside(address, "--metrics-listen")?.0, metrics_router(Arc::clone(&metrics)));
         }
         let mut admin_address = None;
         if let (Some(address), Some(token)) = (config.admin.listen, admin_token) {
             if config.revocations.store.is_none() {
                 tracing::warn!("revocations are kept in memory only: name a file in revocations.store");
             }
-            let (listener, address) = bind(address, "admin.listen")?;
+            let (listener, address) = bind_beside(address, "admin.listen")?;
             admin_address = Some(address);
             let desk: Arc<Desk> = Arc::clone(&desk);
             beside(listener, admin_router(token, admission.clone(), desk));
@@ -267,18 +272,27 @@ impl Server {
 }
 
 /// Binds TCP with a backlog that a burst of arrivals fits into; tells the port that was given for port 0.
-fn bind(address: SocketAddr, flag: &'static str) -> Result<(TcpListener, SocketAddr), ListenError> {
+fn bind(address: SocketAddr, flag: &'static str) -> Result<(std::net::TcpListener, SocketAddr), ListenError> {
     let bound = || {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
+        // Every connection has it from its listener: frames are small and due now, and to wait for more would cost a round trip.
+        socket.set_tcp_nodelay(true)?;
         socket.bind(&address.into())?;
         socket.listen(4_096)?;
-        let listener = TcpListener::from_std(socket.into())?;
+        let listener = std::net::TcpListener::from(socket);
         let address = listener.local_addr()?;
         Ok((listener, address))
     };
     bound().map_err(|reason| ListenError { flag, address, reason })
+}
+
+/// The same, in tokio's epoll.
+fn bind_beside(address: SocketAddr, flag: &'static str) -> Result<(TcpListener, SocketAddr), ListenError> {
+    let (listener, bound) = bind(address, flag)?;
+    let listener = TcpListener::from_std(listener).map_err(|reason| ListenError { flag, address, reason })?;
+    Ok((listener, bound))
 }
 
 /// Used tickets that are remembered at a time: as many as 50,000 players bring in ten minutes of coming and going.

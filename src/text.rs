@@ -130,6 +130,19 @@ fn clean(raw: &str, max_graphemes: usize, max_bytes: usize) -> Result<String, Te
     if raw.len() > max_bytes.saturating_mul(4) {
         return Err(TextFault::TooLong);
     }
+    // Plain English is in normal form, and each of its characters is one byte and one grapheme.
+    if raw.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return match raw.trim() {
+            "" => Err(TextFault::Empty),
+            text if text.len() > max_bytes.min(max_graphemes) => Err(TextFault::TooLong),
+            text => Ok(text.to_owned()),
+        };
+    }
+    clean_any(raw, max_graphemes, max_bytes)
+}
+
+/// As [`clean`], for text in any script.
+fn clean_any(raw: &str, max_graphemes: usize, max_bytes: usize) -> Result<String, TextFault> {
     if let Some(fault) = raw.chars().find_map(fault_of) {
         return Err(fault);
     }
@@ -404,6 +417,12 @@ mod tests {
                 prop_assert!(s.chars().all(|c| !c.is_control() && (c == ' ' || !c.is_whitespace())));
                 prop_assert_eq!(ChatText::new(s), Ok(text.clone()));
             }
+        }
+
+        #[test]
+        fn the_short_way_of_plain_english_says_what_the_long_one_does(raw in "[ -~]{0,80}") {
+            let short = clean(&raw, DisplayName::MAX_GRAPHEMES, DisplayName::MAX_BYTES);
+            prop_assert_eq!(short, clean_any(&raw, DisplayName::MAX_GRAPHEMES, DisplayName::MAX_BYTES));
         }
 
         #[test]

@@ -50,19 +50,29 @@ impl<P: Play> Http<P> {
     pub async fn answer(&self, mut request: Request<Incoming>, peer: Peer) -> Result<Response, Infallible> {
         request.extensions_mut().insert(peer);
         let origin = request.headers().get(header::ORIGIN).cloned();
-        let shared = SHARED_PREFIXES.iter().any(|prefix| request.uri().path().starts_with(prefix));
-        let mut response = if request.uri().path() == PLAY_PATH {
+        let shared = is_shared(request.uri().path());
+        let response = if request.uri().path() == PLAY_PATH {
             self.play.handle_play(request, peer).await
         } else {
             route(&self.router, request).await?
         };
+        Ok(self.finish(response, origin, shared))
+    }
+
+    /// Gives an answer that was made elsewhere to a request what no answer is without.
+    pub fn finish_for<B>(&self, request: &Request<B>, response: Response) -> Response {
+        let origin = request.headers().get(header::ORIGIN).cloned();
+        self.finish(response, origin, is_shared(request.uri().path()))
+    }
+
+    fn finish(&self, mut response: Response, origin: Option<HeaderValue>, shared: bool) -> Response {
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             harden(response.headers_mut());
         }
         if shared {
             share(response.headers_mut(), origin, &self.origins);
         }
-        Ok(response)
+        response
     }
 }
 
@@ -209,6 +219,10 @@ async fn dev_ticket(
 /// Lobbies that are listed unless asked otherwise, and at the most.
 const LISTED: usize = 100;
 const LISTED_MOST: usize = 1_000;
+
+fn is_shared(path: &str) -> bool {
+    SHARED_PREFIXES.iter().any(|prefix| path.starts_with(prefix))
+}
 
 /// Whose answers allowed pages may read.
 const SHARED_PREFIXES: [&str; 2] = ["/v1/", "/dev/"];

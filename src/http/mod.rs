@@ -6,6 +6,7 @@
 //! link.
 
 mod api;
+mod begun;
 mod dev;
 mod held;
 mod problem;
@@ -16,9 +17,10 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 pub use api::{Http, Play, finished, metrics_router};
+pub use begun::Begun;
 pub use held::{Held, Hold};
 pub use problem::{problem, refusal_bytes, status_problem};
-pub use serve::{HttpBounds, first_byte_is_tls, serve_connection, serve_router};
+pub use serve::{HttpBounds, begins_tls, serve_connection, serve_router};
 
 use crate::wire::Code;
 

@@ -1,6 +1,7 @@
 //! The loops: accepting connections, telling TLS from plain, renewing the certificate, waiting for signals.
 
 use std::convert::Infallible;
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::Request;
 use hyper::body::Incoming;
+use parking_lot::Mutex;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -16,13 +18,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::ServeError;
+use super::port::Port;
 use crate::admission::{Admission, Pending};
 use crate::certificate::CertificateStore;
 use crate::config::{Config, TlsWebSocket};
-use crate::http::{Http, HttpBounds, Peer, first_byte_is_tls, refusal_bytes, serve_connection, serve_router};
+use crate::http::{
+    Begun, Http, HttpBounds, Peer, Response, begins_tls, refusal_bytes, serve_connection, serve_router,
+};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
-use crate::transport::websocket::WebSockets;
+use crate::transport::websocket::{Door, Unread, WebSockets};
 use crate::wire::Code;
 
 /// Accepts TCP connections: HTTP, and the WebSockets that come of it.
@@ -53,53 +58,69 @@ impl Acceptor {
     }
 
     /// Accepts and serves until `stop`. Who comes while the node drains is told so.
-    pub async fn run(self, listener: TcpListener, stop: CancellationToken, tasks: TaskTracker) {
+    pub async fn run(self, port: Port, door: Door, stop: CancellationToken, tasks: TaskTracker) {
         loop {
-            let Some((stream, address)) = accept(&listener, &stop).await else { return };
+            let Some((socket, address)) = accept(|| port.accept(), &stop).await else { return };
             let pending = match self.admission.knock(address) {
                 Ok(pending) => pending,
                 Err(code) => {
-                    self.turn_away(&stream, code);
+                    self.turn_away(&socket, code);
                     continue;
                 }
             };
-            let (acceptor, stop) = (self.clone(), stop.clone());
-            tasks.spawn(async move {
-                tokio::select! {
-                    biased;
-                    () = stop.cancelled() => {}
-                    () = acceptor.serve(stream, address, Arc::new(pending), &stop) => {}
-                }
-            });
+            if self.tls.is_some() && self.mode == TlsWebSocket::On {
+                let (bytes, pending) = (Vec::new(), Arc::new(pending));
+                self.begin(Unread { socket, bytes, peer: address, pending, refusal: None }, true, &stop, &tasks);
+            } else {
+                door.enter(socket, address, pending, tokio::time::Instant::now().into_std());
+            }
         }
+    }
+
+    /// Serves what the door leaves to others: TLS and HTTP.
+    pub fn beside_door(&self, stop: &CancellationToken, tasks: &TaskTracker) -> impl Fn(Unread) + Send + Sync + 'static {
+        let (acceptor, stop, tasks) = (self.clone(), stop.clone(), tasks.clone());
+        move |unread| {
+            let encrypted = acceptor.tls.is_some() && begins_tls(&unread.bytes);
+            acceptor.begin(unread, encrypted, &stop, &tasks);
+        }
+    }
+
+    /// Serves a connection in a task of its own.
+    fn begin(&self, unread: Unread, encrypted: bool, stop: &CancellationToken, tasks: &TaskTracker) {
+        let (acceptor, stop) = (self.clone(), stop.clone());
+        tasks.spawn(async move {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => {}
+                () = acceptor.serve(unread, encrypted, &stop) => {}
+            }
+        });
     }
 
     /// Says why, as far as that costs one write and no memory, and drops the connection. Where everything is TLS there
     /// is nothing to be said before a handshake.
-    fn turn_away(&self, stream: &TcpStream, code: Code) {
+    fn turn_away(&self, mut socket: &std::net::TcpStream, code: Code) {
         if self.tls.is_none() || self.mode != TlsWebSocket::On {
             // A fresh connection has room; one that has not hears nothing.
-            let _ = stream.try_write(&refusal_bytes(code));
+            let _ = socket.write(&refusal_bytes(code));
         }
     }
 
-    async fn serve(self, stream: TcpStream, address: SocketAddr, pending: Arc<Pending>, stop: &CancellationToken) {
-        let limit = self.admission.limits().handshake;
-        let encrypted = match (&self.tls, self.mode) {
-            (Some(_), TlsWebSocket::On) => true,
-            (Some(_), _) => match tokio::time::timeout(limit, first_byte_is_tls(&stream)).await {
-                Ok(Ok(encrypted)) => encrypted,
-                _ => return,
-            },
-            (None, _) => false,
+    async fn serve(self, unread: Unread, encrypted: bool, stop: &CancellationToken) {
+        let Unread { socket, bytes, peer: address, pending, refusal } = unread;
+        let stream = match TcpStream::from_std(socket) {
+            Ok(stream) => Begun::new(stream, bytes),
+            Err(error) => return tracing::warn!(%error, "a connection cannot be watched"),
         };
+        let limit = self.admission.limits().handshake;
         match self.tls.clone().filter(|_| encrypted) {
-            None => Box::pin(self.answer(stream, Peer { address, tls: false }, pending, stop)).await,
+            None => Box::pin(self.answer(stream, Peer { address, tls: false }, pending, refusal, stop)).await,
             Some(tls) => match tokio::time::timeout(limit, tls.accept(stream)).await {
                 Ok(Ok(mut stream)) => {
                     // Who asks nothing is given no room for a request.
                     if matches!(tokio::time::timeout(limit, stream.fill_buf()).await, Ok(Ok([_, ..]))) {
-                        Box::pin(self.answer(stream, Peer { address, tls: true }, pending, stop)).await;
+                        Box::pin(self.answer(stream, Peer { address, tls: true }, pending, None, stop)).await;
                     }
                 }
                 Ok(Err(error)) => tracing::debug!(peer = %address, %error, "a TLS handshake failed"),
@@ -108,15 +129,28 @@ impl Acceptor {
         }
     }
 
-    async fn answer<I>(self, io: I, peer: Peer, pending: Arc<Pending>, stop: &CancellationToken)
-    where
+    async fn answer<I>(
+        self,
+        io: I,
+        peer: Peer,
+        pending: Arc<Pending>,
+        refusal: Option<Response>,
+        stop: &CancellationToken,
+    ) where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let Self { http, bounds, .. } = self;
+        // The first request may have been judged before.
+        let refusal = Mutex::new(refusal);
         let service = |mut request: Request<Incoming>| {
             request.extensions_mut().insert(Arc::clone(&pending));
-            let http = http.clone();
-            async move { Ok::<_, Infallible>(http.answer(request, peer).await.unwrap_or_else(|never| match never {})) }
+            let (http, refusal) = (http.clone(), refusal.lock().take());
+            async move {
+                Ok::<_, Infallible>(match refusal {
+                    Some(refusal) => http.finish_for(&request, refusal),
+                    None => http.answer(request, peer).await.unwrap_or_else(|never| match never {}),
+                })
+            }
         };
         if let Err(error) = serve_connection(io, service, bounds, stop).await {
             tracing::debug!(peer = %peer.address, %error, "a connection broke");
@@ -135,7 +169,7 @@ pub async fn serve_beside(
 ) {
     let bounds = HttpBounds::from(&limits);
     let places = Arc::new(Semaphore::new(SIDE_CONNECTIONS));
-    while let Some((stream, address)) = accept(&listener, &stop).await {
+    while let Some((stream, address)) = accept(|| listener.accept(), &stop).await {
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
         let (router, stop) = (router.clone(), stop.clone());
         tasks.spawn(async move {
@@ -186,19 +220,18 @@ pub async fn wait_for_stop(reload: impl Fn()) {
 
 /// The next connection; `None` once told to close. When the process is out of file descriptors it waits a moment rather
 /// than spin.
-async fn accept(listener: &TcpListener, closing: &CancellationToken) -> Option<(TcpStream, SocketAddr)> {
+async fn accept<S, F>(next: impl Fn() -> F, closing: &CancellationToken) -> Option<(S, SocketAddr)>
+where
+    F: Future<Output = io::Result<(S, SocketAddr)>>,
+{
     loop {
         let accepted = tokio::select! {
             biased;
             () = closing.cancelled() => return None,
-            accepted = listener.accept() => accepted,
+            accepted = next() => accepted,
         };
         match accepted {
-            Ok((stream, address)) => {
-                // Frames are small and due now: waiting for more to send would cost a round trip.
-                let _ = stream.set_nodelay(true);
-                return Some((stream, address));
-            }
+            Ok(accepted) => return Some(accepted),
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection; trying again in 100 ms");
                 tokio::time::sleep(ACCEPT_BACK_OFF).await;

@@ -1,7 +1,7 @@
 //! One task that reads a share of all WebSocket links: one wake-up for as many of them as have something to say.
 //!
-//! Owns: an epoll of its own, the table of links, their deadlines, the buffers they are read into. Must not know: what a
-//! link is at, what a message says.
+//! Owns: an epoll of its own, the table of links and of connections that may become one, their deadlines, the buffers they are
+//! read into. Must not know: what a link is at, what a message says.
 //!
 //! The epoll stands in tokio's as one entry. When any link has something to say, tokio wakes this task once, and it goes
 //! from socket to socket as a plain epoll loop does, without a task, a waker and a readiness record for each
@@ -9,7 +9,9 @@
 //! put on the list of those that have. While many links have something to say, the system wakes nobody for them: they are
 //! looked at once a millisecond, many at a time (`transport/pace.rs`).
 
+use std::collections::VecDeque;
 use std::io;
+use std::net::TcpStream;
 use std::os::fd::{AsRawFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
@@ -22,8 +24,11 @@ use tokio::io::unix::AsyncFd;
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
+use super::door::{Opened, Opening};
 use super::link::{Arrival, Link, Next};
 use super::mailbox::{Letter, LinkKey, Mailbox};
+use super::upgrade::Verdict;
+use crate::http::Response;
 use crate::transport::pace::{Pace, ROUND};
 use crate::transport::timers::Timers;
 
@@ -46,13 +51,21 @@ struct Bell {
 
 /// The links, and what is shared by all of them.
 struct Table {
-    links: Vec<Option<Link>>,
+    entries: Vec<Option<Entry>>,
     free: Vec<usize>,
     serials: u64,
     timers: Timers,
     /// Links that have more to read than they may at a time.
     again: Vec<usize>,
+    /// Connections that have said something, and whether it was their last word. Links go first: a ticket costs more to check
+    /// than an input to read.
+    knocking: VecDeque<(LinkKey, bool)>,
     rooms: Rooms,
+}
+
+enum Entry {
+    Opening(Box<Opening>),
+    Link(Link),
 }
 
 /// What links are read into, one after the other: hot, and none of it a link's own.
@@ -78,11 +91,12 @@ impl Driver {
             pace: Pace::default(),
             mailbox: Arc::clone(&mailbox),
             table: Table {
-                links: Vec::new(),
+                entries: Vec::new(),
                 free: Vec::new(),
                 serials: 0,
                 timers: Timers::default(),
                 again: Vec::new(),
+                knocking: VecDeque::new(),
                 rooms,
             },
             letters: Vec::new(),
@@ -116,7 +130,10 @@ impl Driver {
                 },
                 () = self.mailbox.rung() => {}
                 () = sleep.as_mut(), if due.is_some() => {}
-                () = stopped.as_mut(), if end.is_none() => end = Some(now() + STOPPING),
+                () = stopped.as_mut(), if end.is_none() => {
+                    end = Some(now() + STOPPING);
+                    self.table.drop_openings(&self.poll);
+                }
             }
             loop {
                 let now = now();
@@ -145,6 +162,8 @@ impl Driver {
         let (table, poll) = (&mut self.table, &self.poll);
         for letter in self.letters.drain(..) {
             match letter {
+                Letter::Open(opening) => table.open(opening, poll),
+                Letter::Decided(key, verdict) => table.handle_verdict(key, verdict, now, &self.mailbox, poll),
                 Letter::Enter(arrival) => table.enter(*arrival, now, &self.mailbox, poll),
                 Letter::Judged(key, verdict) => {
                     table.work(key, poll, |link, rooms| link.handle_verdict(verdict, rooms, now));
@@ -164,15 +183,25 @@ impl Driver {
         for index in std::mem::take(&mut table.again) {
             table.work_at(index, poll, |link, rooms| link.handle_readable(rooms, false, now));
         }
-        let mut count = 0;
+        let (mut count, mut spoke) = (0, 0);
         for event in &self.events {
             count += 1;
             // An end that comes with the last bytes is not told again.
-            let ended = event.is_read_closed();
-            table.work_at(event.token().0, poll, |link, rooms| link.handle_readable(rooms, ended, now));
+            let (index, ended) = (event.token().0, event.is_read_closed());
+            if let Some(Some(Entry::Opening(opening))) = table.entries.get(index) {
+                // One that can be written to has said nothing yet.
+                if event.is_readable() || ended {
+                    table.knocking.push_back((opening.key, ended));
+                }
+            } else {
+                // Who comes and goes is no sign of many who play.
+                spoke += usize::from(!ended);
+                table.work_at(index, poll, |link, rooms| link.handle_readable(rooms, ended, now));
+            }
         }
-        self.pace.note(count, now);
-        Ok(count == EVENTS || !table.again.is_empty())
+        self.pace.note(spoke, now);
+        table.handle_knocking(now, &self.mailbox, poll);
+        Ok(count == EVENTS || !table.again.is_empty() || !table.knocking.is_empty())
     }
 }
 
@@ -211,36 +240,129 @@ impl Drop for Driver {
 
 impl Table {
     fn is_empty(&self) -> bool {
-        self.free.len() == self.links.len()
+        self.free.len() == self.entries.len()
+    }
+
+    /// Has the system watch a connection, and gives it a place and a key for what `entry` makes of it.
+    fn register(&mut self, socket: &TcpStream, poll: &Poll) -> Option<LinkKey> {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.entries.push(None);
+            self.entries.len() - 1
+        });
+        // Both from the start: that a full socket has room again is then told without asking.
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        match poll.registry().register(&mut SourceFd(&socket.as_raw_fd()), Token(index), interest) {
+            Ok(()) => {
+                self.serials += 1;
+                Some(LinkKey { index, serial: self.serials })
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection cannot be watched");
+                self.free.push(index);
+                None
+            }
+        }
+    }
+
+    fn put(&mut self, index: usize, entry: Entry) {
+        if let Some(place) = self.entries.get_mut(index) {
+            *place = Some(entry);
+        }
+    }
+
+    fn open(&mut self, mut opening: Box<Opening>, poll: &Poll) {
+        let Some(key) = self.register(opening.socket(), poll) else { return };
+        opening.key = key;
+        let due = opening.deadline();
+        self.timers.set(key.index, &mut opening.alarm, due);
+        self.put(key.index, Entry::Opening(opening));
     }
 
     fn enter(&mut self, arrival: Arrival, now: Instant, mailbox: &Arc<Mailbox>, poll: &Poll) {
-        let index = self.free.pop().unwrap_or_else(|| {
-            self.links.push(None);
-            self.links.len() - 1
-        });
-        self.serials += 1;
-        let key = LinkKey { index, serial: self.serials };
-        let Arrival { link, early } = arrival;
-        let mut link = link;
-        link.enter(key, mailbox, now);
-        // Both from the start: that a full socket has room again is then told without asking.
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        let registered = poll.registry().register(&mut SourceFd(&link.socket().as_raw_fd()), Token(index), interest);
-        if let Some(place) = self.links.get_mut(index) {
-            *place = Some(link);
+        match self.register(arrival.link.socket(), poll) {
+            Some(key) => self.begin(key, arrival, now, mailbox, poll),
+            None => arrival.link.leave(),
         }
-        match registered {
-            Ok(()) => self.work_at(index, poll, |link, rooms| link.handle_early(early, rooms, now)),
-            Err(error) => {
-                tracing::warn!(%error, "a link cannot be watched");
+    }
+
+    /// A link takes its place.
+    fn begin(&mut self, key: LinkKey, arrival: Arrival, now: Instant, mailbox: &Arc<Mailbox>, poll: &Poll) {
+        let Arrival { mut link, early } = arrival;
+        link.enter(key, mailbox, now);
+        self.put(key.index, Entry::Link(link));
+        self.work_at(key.index, poll, |link, rooms| link.handle_early(early, rooms, now));
+    }
+
+    /// Looks at connections that have said something, a bounded number of them.
+    fn handle_knocking(&mut self, now: Instant, mailbox: &Arc<Mailbox>, poll: &Poll) {
+        for _ in 0..KNOCKS {
+            let Some((key, ended)) = self.knocking.pop_front() else { return };
+            // It may have spoken twice while it waited: then it is a link by now.
+            self.work(key, poll, |link, rooms| link.handle_readable(rooms, true, now));
+            self.work_on_opening(key, now, mailbox, poll, |opening, rooms| {
+                opening.handle_readable(rooms, ended, mailbox, now)
+            });
+        }
+    }
+
+    fn handle_verdict(
+        &mut self,
+        key: LinkKey,
+        verdict: Result<Verdict, Response>,
+        now: Instant,
+        mailbox: &Arc<Mailbox>,
+        poll: &Poll,
+    ) {
+        self.work_on_opening(key, now, mailbox, poll, |opening, _| opening.handle_verdict(verdict, now));
+    }
+
+    /// Does something for a connection that has yet to become a link. Should it panic, that is its end, and nobody else's.
+    fn work_on_opening(
+        &mut self,
+        key: LinkKey,
+        now: Instant,
+        mailbox: &Arc<Mailbox>,
+        poll: &Poll,
+        work: impl FnOnce(Box<Opening>, &mut Rooms) -> Opened,
+    ) {
+        let Some(place) = self.entries.get_mut(key.index) else { return };
+        let opening = match place.take() {
+            Some(Entry::Opening(opening)) if opening.key == key => opening,
+            other => return *place = other,
+        };
+        let rooms = &mut self.rooms;
+        match catch_unwind(AssertUnwindSafe(|| work(opening, rooms))) {
+            Ok(Opened::Waits(opening)) => self.put(key.index, Entry::Opening(opening)),
+            Ok(Opened::Link(arrival, more)) => {
+                self.begin(key, arrival, now, mailbox, poll);
+                if more {
+                    self.work(key, poll, |link, rooms| link.handle_readable(rooms, true, now));
+                }
+            }
+            Ok(Opened::Leaves(leaving)) => {
+                self.free.push(key.index);
+                // It was there; and for whoever gets it the driver's epoll is nothing to know of.
+                let _ = poll.registry().deregister(&mut SourceFd(&leaving.socket().as_raw_fd()));
+                leaving.go();
+            }
+            // Closed, which takes it out of the epoll.
+            Ok(Opened::Gone) | Err(_) => self.free.push(key.index),
+        }
+    }
+
+    /// Nobody new is let in any more.
+    fn drop_openings(&mut self, poll: &Poll) {
+        for index in 0..self.entries.len() {
+            if let Some(Some(Entry::Opening(_))) = self.entries.get(index) {
                 self.remove(index, poll);
             }
         }
     }
 
     fn work(&mut self, key: LinkKey, poll: &Poll, work: impl FnOnce(&mut Link, &mut Rooms) -> Next) {
-        if self.links.get(key.index).and_then(Option::as_ref).is_some_and(|link| link.is(key)) {
+        if let Some(Some(Entry::Link(link))) = self.entries.get(key.index)
+            && link.is(key)
+        {
             self.work_at(key.index, poll, work);
         }
     }
@@ -248,7 +370,7 @@ impl Table {
     /// Does something for one link. Should it panic, that is the end of this link, and of no other; the panic hook has
     /// logged it then. That a place has changed hands meanwhile does no harm: everything may be called in vain.
     fn work_at(&mut self, index: usize, poll: &Poll, work: impl FnOnce(&mut Link, &mut Rooms) -> Next) {
-        let Some(Some(link)) = self.links.get_mut(index) else { return };
+        let Some(Some(Entry::Link(link))) = self.entries.get_mut(index) else { return };
         let rooms = &mut self.rooms;
         match catch_unwind(AssertUnwindSafe(|| work(link, rooms))) {
             Ok(Next::Rest) => {}
@@ -264,8 +386,10 @@ impl Table {
     }
 
     fn remove(&mut self, index: usize, poll: &Poll) {
-        let Some(link) = self.links.get_mut(index).and_then(Option::take) else { return };
+        let Some(entry) = self.entries.get_mut(index).and_then(Option::take) else { return };
         self.free.push(index);
+        // An opening is closed, which takes it out of the epoll.
+        let Entry::Link(link) = entry else { return };
         // The socket may be open for longer, where a session still has its outlet. It was never there, at worst.
         let _ = poll.registry().deregister(&mut SourceFd(&link.socket().as_raw_fd()));
         if catch_unwind(AssertUnwindSafe(|| link.leave())).is_err() {
@@ -275,10 +399,19 @@ impl Table {
 
     fn handle_timers(&mut self, now: Instant, poll: &Poll) {
         while let Some((at, index)) = self.timers.pop(now) {
-            let Some(Some(link)) = self.links.get_mut(index) else { continue };
-            if link.alarm.rings(at) {
-                // Hearing from a link moves its deadline without telling.
-                self.work_at(index, poll, |link, _| link.handle_timeout(now));
+            match self.entries.get_mut(index) {
+                Some(Some(Entry::Link(link))) => {
+                    // Hearing from a link moves its deadline without telling.
+                    if link.alarm.rings(at) {
+                        self.work_at(index, poll, |link, rooms| link.handle_timeout(rooms, now));
+                    }
+                }
+                Some(Some(Entry::Opening(opening))) => {
+                    if opening.alarm.rings(at) && opening.deadline().is_some() {
+                        self.remove(index, poll);
+                    }
+                }
+                _ => {}
             }
         }
     }
@@ -293,6 +426,8 @@ fn now() -> Instant {
 const READ_BYTES: usize = 8 * 1_024;
 /// Links that are served before ticks get their turn.
 const EVENTS: usize = 128;
+/// Connections that are looked at before they do: a ticket of EdDSA takes as long to check as some fifty inputs to read.
+const KNOCKS: usize = 8;
 /// How long links have to go when everything ends.
 const STOPPING: Duration = Duration::from_millis(1_500);
 
@@ -300,7 +435,7 @@ const STOPPING: Duration = Duration::from_millis(1_500);
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
     use std::io::{Read as _, Write as _};
-    use std::net::{TcpListener, TcpStream};
+    use std::net::TcpListener;
 
     use super::super::link::{Asking, Stage};
     use super::super::outlet::WebSocketOutlet;
@@ -350,13 +485,13 @@ mod tests {
             .collect();
         driver.handle_letters(now());
         driver.table.work_at(1, &driver.poll, |_, _| panic!("this is what the test is about"));
-        assert!(driver.table.links[1].is_none() && driver.table.free == [1]);
+        assert!(driver.table.entries[1].is_none() && driver.table.free == [1]);
         assert_eq!(peers[1].read(&mut [0]).unwrap(), 0, "its connection is closed");
         // Its place is given to the next one.
         let (arrival, _peer) = link(&admission);
         mailbox.post(Letter::Enter(Box::new(arrival)));
         driver.handle_letters(now());
-        assert!(driver.table.links.len() == 3 && driver.table.free.is_empty());
+        assert!(driver.table.entries.len() == 3 && driver.table.free.is_empty());
         // A text frame is not spoken here: the other two are read, and told so.
         for index in [0, 2] {
             peers[index].write_all(&[0x81, 0x80, 0, 0, 0, 0]).unwrap();

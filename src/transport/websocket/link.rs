@@ -18,6 +18,7 @@ use crate::admission::{Admission, Pending, Refused, goodbye};
 use crate::hub::{Attached, Place};
 use crate::outbox::Outlet;
 use crate::request::OpenRequest;
+use crate::transport::at_once;
 use crate::transport::timers::Alarm;
 use crate::wire::Code;
 
@@ -169,7 +170,7 @@ impl Link {
         if read.is_ok() && outlet.is_tls() {
             read = outlet.read_tls(&[], &mut rooms.plain, &mut |plain| handle_plain(reader, outlet, stage, plain));
         }
-        match self.conclude(read, now) {
+        match self.conclude(read, rooms, now) {
             Next::Rest => Next::Changed,
             next => next,
         }
@@ -202,7 +203,7 @@ impl Link {
             } else {
                 handle_plain(reader, outlet, stage, bytes)
             };
-            match self.conclude(read, now) {
+            match self.conclude(read, rooms, now) {
                 Next::Rest if drained => return Next::Rest,
                 Next::Rest => {}
                 next => return self.go_on_reading(next, rooms),
@@ -227,7 +228,7 @@ impl Link {
         self.heard = now;
         let read = behind.iter().try_for_each(|message| attached.handle_message(message));
         self.stage = Stage::Live(attached);
-        match self.conclude(read, now) {
+        match self.conclude(read, rooms, now) {
             // What came meanwhile is not told again.
             Next::Rest => match self.handle_readable(rooms, true, now) {
                 Next::Rest => Next::Changed,
@@ -246,16 +247,16 @@ impl Link {
     }
 
     /// Its time has come, or has moved.
-    pub(super) fn handle_timeout(&mut self, now: Instant) -> Next {
+    pub(super) fn handle_timeout(&mut self, rooms: &mut Rooms, now: Instant) -> Next {
         match &self.stage {
-            Stage::Asking(asking) if now >= asking.until => self.conclude(Err(Code::TicketTimeout), now),
+            Stage::Asking(asking) if now >= asking.until => self.conclude(Err(Code::TicketTimeout), rooms, now),
             Stage::Closing(until, _) if now >= *until => Next::Gone,
             Stage::Live(_) => {
                 // A peer that was quiet for a third of the heartbeat is asked whether it is there; browsers answer by
                 // themselves.
                 let quiet = now.saturating_duration_since(self.heard);
                 if quiet >= self.heartbeat {
-                    return self.conclude(Err(Code::HeartbeatLost), now);
+                    return self.conclude(Err(Code::HeartbeatLost), rooms, now);
                 }
                 if self.deadline().is_some_and(|due| now >= due) {
                     self.outlet.ping();
@@ -273,9 +274,9 @@ impl Link {
     }
 
     /// Acts on how reading went.
-    fn conclude(&mut self, read: Result<(), Code>, now: Instant) -> Next {
+    fn conclude(&mut self, read: Result<(), Code>, rooms: &mut Rooms, now: Instant) -> Next {
         match read {
-            Ok(()) => self.ask_admission(),
+            Ok(()) => self.ask_admission(rooms, now),
             // The peer's Close was answered, or the last word had been said before.
             Err(Code::Left) if self.outlet.phase() != Phase::Open => self.wait_for_close(now),
             Err(Code::Left) => Next::Gone,
@@ -293,17 +294,19 @@ impl Link {
         }
     }
 
-    /// A Hello that was read goes to admission, in a task of its own.
-    fn ask_admission(&mut self) -> Next {
+    /// A Hello that was read goes to admission.
+    fn ask_admission(&mut self, rooms: &mut Rooms, now: Instant) -> Next {
         let Stage::Asking(asking) = &mut self.stage else { return Next::Rest };
         let (Some(open), Some((key, mailbox))) = (asking.hello.take(), self.outlet.driver()) else { return Next::Rest };
         let (admission, mailbox) = (asking.admission.clone(), Arc::clone(mailbox));
         self.stage = Stage::Judging(std::mem::take(&mut asking.behind));
-        tokio::spawn(async move {
-            let verdict = admission.admit(&open).await;
-            mailbox.post(Letter::Judged(key, verdict));
-        });
-        Next::Changed
+        match at_once(async move { admission.admit(&open).await }) {
+            Ok(verdict) => self.handle_verdict(verdict, rooms, now),
+            Err(judging) => {
+                tokio::spawn(async move { mailbox.post(Letter::Judged(key, judging.await)) });
+                Next::Changed
+            }
+        }
     }
 
     /// The place waits from now on, however long the peer takes to read why.

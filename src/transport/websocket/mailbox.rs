@@ -1,6 +1,6 @@
 //! The seam between every other task and the driver that reads a share of the links.
 //!
-//! Owns: what waits for the driver, and waking it. Must not know: sockets, what a link is at. Letters are rare: a link that
+//! Owns: what waits for the driver, and waking it. Must not know: sockets, what a link is at. Letters are rare: a connection that
 //! comes, a verdict, a socket that was full, an end. What a link says or is sent in its course passes without one.
 
 use std::sync::Arc;
@@ -9,12 +9,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::door::Opening;
 use super::link::Arrival;
+use super::upgrade::Verdict;
 use crate::admission::Refused;
+use crate::http::Response;
 use crate::hub::Place;
 
 /// One link: its place in its driver's table, and a number that this driver never gives twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct LinkKey {
     pub(super) index: usize,
     pub(super) serial: u64,
@@ -22,6 +25,10 @@ pub(super) struct LinkKey {
 
 /// What a driver is told.
 pub(super) enum Letter {
+    /// A connection that has yet to say what it wants.
+    Open(Box<Opening>),
+    /// What admission decided about one.
+    Decided(LinkKey, Result<Verdict, Response>),
     /// A link whose upgrade is done.
     Enter(Box<Arrival>),
     /// Admission has decided.

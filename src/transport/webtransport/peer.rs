@@ -26,6 +26,7 @@ use crate::admission::{Admission, Pending};
 use crate::hub::{Attached, Place};
 use crate::outbox::{Outlet, Transport};
 use crate::request::OpenRequest;
+use crate::transport::at_once;
 use crate::transport::timers::Alarm;
 use crate::wire::{Code, ControlReader};
 
@@ -447,10 +448,7 @@ impl Peer {
                     Asked::Judged(Err((refused.code, refused.goodbye())))
                 }
                 // The ticket is verified while the control stream is under way.
-                Ok(asked) if asked.credentials.is_some() => {
-                    self.judge(asked, house);
-                    Asked::Judging
-                }
+                Ok(asked) if asked.credentials.is_some() => judge(self.id, asked, house),
                 Ok(asked) => Asked::Hello(Box::new(asked)),
             };
             self.stage = Stage::Opening(Box::new(Opening { control: Control::Head(BytesMut::new()), asked }));
@@ -460,15 +458,6 @@ impl Peer {
             return self.close(now, H3_NO_ERROR, "");
         }
         self.accept_two_way(now, house);
-    }
-
-    /// Lets admission decide, elsewhere.
-    fn judge(&self, asked: OpenRequest, house: &House) {
-        let (admission, mailbox, id) = (house.admission.clone(), Arc::clone(&house.mailbox), self.id);
-        house.runtime.spawn(async move {
-            let verdict = admission.admit(&asked).await.map_err(|refused| (refused.code, refused.goodbye()));
-            mailbox.command(Command::Judged(id, verdict));
-        });
     }
 
     /// Reads the control stream up to what is needed now: its head, and the first message if that brings the ticket.
@@ -524,10 +513,7 @@ impl Peer {
                 Err(_) => Err(Code::MessageTooBig),
             };
             match hello {
-                Ok(complete) => {
-                    *asked = Asked::Judging;
-                    self.judge(complete, house);
-                }
+                Ok(complete) => *asked = judge(self.id, complete, house),
                 Err(code) => {
                     let refused = house.admission.refuse_link(request.peer, code);
                     *asked = Asked::Judged(Err((refused.code, refused.goodbye())));
@@ -605,6 +591,19 @@ impl Peer {
     /// IPv4 as IPv4, whichever kind of socket it came through.
     fn address(&self) -> SocketAddr {
         canonical(self.quic.remote_address())
+    }
+}
+
+/// Lets admission decide. Where it has to ask elsewhere, its verdict comes by the mailbox.
+fn judge(id: PeerId, asked: OpenRequest, house: &House) -> Asked {
+    let (admission, mailbox) = (house.admission.clone(), Arc::clone(&house.mailbox));
+    let judging = async move { admission.admit(&asked).await.map_err(|refused| (refused.code, refused.goodbye())) };
+    match at_once(judging) {
+        Ok(verdict) => Asked::Judged(verdict),
+        Err(judging) => {
+            house.runtime.spawn(async move { mailbox.command(Command::Judged(id, judging.await)) });
+            Asked::Judging
+        }
     }
 }
 

@@ -1,0 +1,203 @@
+//! A TCP connection from its first byte until it is known what it wants.
+//!
+//! Owns: connections that have said nothing yet, and the way of a plain request for a WebSocket past every other layer: it is
+//! read, judged and answered by the driver that will read the link. Must not know: HTTP beyond such a request, TLS. Whatever
+//! else a connection says first is left, with the bytes, to those who gave it (`docs/decisions/0011-the-door.md`).
+
+use std::io::{self, Read as _};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::driver::Rooms;
+use super::head::Head;
+use super::link::{Arrival, Link};
+use super::mailbox::{Drivers, Letter, LinkKey, Mailbox};
+use super::outlet::WebSocketOutlet;
+use super::upgrade::{Verdict, agreed_protocol, judge, stage_of};
+use crate::admission::{Admission, Pending};
+use crate::http::Response;
+use crate::transport::at_once;
+use crate::transport::timers::Alarm;
+
+/// Where fresh TCP connections are left. Clones are the same door.
+#[derive(Clone)]
+pub struct Door {
+    inside: Arc<Inside>,
+    drivers: Drivers,
+}
+
+struct Inside {
+    admission: Admission,
+    elsewhere: Box<dyn Fn(Unread) + Send + Sync>,
+}
+
+/// A connection that wants something else than a link, or that is refused one: for an HTTP server, or for TLS.
+pub struct Unread {
+    /// It does not block.
+    pub socket: TcpStream,
+    /// What it has said so far; nothing of it was answered.
+    pub bytes: Vec<u8>,
+    /// Its other end.
+    pub peer: SocketAddr,
+    /// Its place among those that have shown no ticket.
+    pub pending: Arc<Pending>,
+    /// The answer to the request that `bytes` begin with, where that was judged already.
+    pub refusal: Option<Response>,
+}
+
+/// A connection that has yet to say what it wants.
+pub(super) struct Opening {
+    pub(super) key: LinkKey,
+    /// The entry of its deadline.
+    pub(super) alarm: Alarm,
+    socket: TcpStream,
+    peer: SocketAddr,
+    pending: Arc<Pending>,
+    door: Arc<Inside>,
+    until: Instant,
+    /// The request that admission is at.
+    asked: Option<Asked>,
+}
+
+/// A request on its way through admission.
+struct Asked {
+    /// As it came, and what came behind it.
+    bytes: Vec<u8>,
+    length: usize,
+    answer: Vec<u8>,
+}
+
+/// What became of a connection that was looked at.
+pub(super) enum Opened {
+    /// It has yet to say what it wants, or admission is at it.
+    Waits(Box<Opening>),
+    /// It is a link. `true`: there may be more to read.
+    Link(Arrival, bool),
+    /// It wants something else.
+    Leaves(Leaving),
+    /// It is over.
+    Gone,
+}
+
+/// A connection on its way to others, to be let go by the driver's epoll first.
+pub(super) struct Leaving {
+    unread: Box<Unread>,
+    door: Arc<Inside>,
+}
+
+impl Leaving {
+    pub(super) fn socket(&self) -> &TcpStream {
+        &self.unread.socket
+    }
+
+    pub(super) fn go(self) {
+        (self.door.elsewhere)(*self.unread);
+    }
+}
+
+impl Door {
+    pub(super) fn new(
+        admission: Admission,
+        drivers: Drivers,
+        elsewhere: impl Fn(Unread) + Send + Sync + 'static,
+    ) -> Self {
+        Self { inside: Arc::new(Inside { admission, elsewhere: Box::new(elsewhere) }), drivers }
+    }
+
+    /// Takes a fresh connection that does not block. It has the time of a handshake to say what it wants.
+    pub fn enter(&self, socket: TcpStream, peer: SocketAddr, pending: Pending, now: Instant) {
+        let opening = Opening {
+            key: LinkKey::default(),
+            alarm: Alarm::default(),
+            socket,
+            peer,
+            pending: Arc::new(pending),
+            until: now + self.inside.admission.limits().handshake,
+            door: Arc::clone(&self.inside),
+            asked: None,
+        };
+        if let Some(driver) = self.drivers.next() {
+            driver.post(Letter::Open(Box::new(opening)));
+        }
+    }
+}
+
+impl Opening {
+    pub(super) fn socket(&self) -> &TcpStream {
+        &self.socket
+    }
+
+    /// When it is to be closed; admission has bounds of its own.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.asked.is_none().then_some(self.until)
+    }
+
+    /// Reads what it wants. `ended`: the peer says no more after it.
+    pub(super) fn handle_readable(
+        mut self: Box<Self>,
+        rooms: &mut Rooms,
+        ended: bool,
+        mailbox: &Arc<Mailbox>,
+        now: Instant,
+    ) -> Opened {
+        if self.asked.is_some() {
+            return Opened::Waits(self);
+        }
+        let count = loop {
+            match self.socket.read(&mut rooms.raw) {
+                Ok(0) => return Opened::Gone,
+                Ok(count) => break count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Opened::Waits(self),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return Opened::Gone,
+            }
+        };
+        let filled = count == rooms.raw.len();
+        let bytes = rooms.raw.get(..count).unwrap_or_default();
+        let Some(head) = Head::read(bytes) else { return self.leave(bytes.to_vec(), None) };
+        let protocol = agreed_protocol(&self.door.admission, head.request.headers());
+        let (answer, length) = (head.answer(protocol), head.length);
+        let (admission, request, peer) = (self.door.admission.clone(), head.request, self.peer);
+        match at_once(async move { judge(&admission, request.headers(), request.uri(), peer).await }) {
+            Ok(Ok(verdict)) => {
+                let early = bytes.get(length..).unwrap_or_default().to_vec();
+                self.become_link(verdict, answer, early, filled || ended, now)
+            }
+            Ok(Err(refusal)) => self.leave(bytes.to_vec(), Some(refusal)),
+            Err(judging) => {
+                self.asked = Some(Asked { bytes: bytes.to_vec(), length, answer });
+                let (key, mailbox) = (self.key, Arc::clone(mailbox));
+                tokio::spawn(async move { mailbox.post(Letter::Decided(key, judging.await)) });
+                Opened::Waits(self)
+            }
+        }
+    }
+
+    /// Admission, which had to ask elsewhere, has decided.
+    pub(super) fn handle_verdict(mut self: Box<Self>, verdict: Result<Verdict, Response>, now: Instant) -> Opened {
+        let Some(Asked { bytes, length, answer }) = self.asked.take() else { return Opened::Waits(self) };
+        match verdict {
+            // What came meanwhile is not told again.
+            Ok(verdict) => {
+                self.become_link(verdict, answer, bytes.get(length..).unwrap_or_default().to_vec(), true, now)
+            }
+            Err(refusal) => self.leave(bytes, Some(refusal)),
+        }
+    }
+
+    fn become_link(self, verdict: Verdict, answer: Vec<u8>, early: Vec<u8>, more: bool, now: Instant) -> Opened {
+        let Self { socket, pending, door, alarm, .. } = self;
+        let admission = &door.admission;
+        let outlet = Arc::new(WebSocketOutlet::new(socket, None, answer, admission.limits().queue_bytes));
+        let stage = stage_of(verdict, &outlet, admission, now);
+        let mut link = Link::new(outlet, stage, admission, Some(pending), now);
+        link.alarm = alarm;
+        Opened::Link(Arrival { link, early }, more)
+    }
+
+    fn leave(self, bytes: Vec<u8>, refusal: Option<Response>) -> Opened {
+        let Self { socket, peer, pending, door, .. } = self;
+        Opened::Leaves(Leaving { unread: Box::new(Unread { socket, bytes, peer, pending, refusal }), door })
+    }
+}
