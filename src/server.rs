@@ -158,8 +158,8 @@ impl Server {
         let websockets = WebSockets::start(admission.clone(), &stop, &tasks).map_err(ServeError::WebSocket)?;
         let http = Http::new(&config, backend, Arc::clone(&metrics), websockets.clone());
         let acceptor = listen::Acceptor::new(&config, admission.clone(), http, certificates.as_ref())?;
-        let door = websockets.door(acceptor.beside_door(&stop, &tasks));
-        tasks.spawn(acceptor.run(port, door, stop.clone(), tasks.clone()));
+        let door = websockets.door(acceptor.encryption(), acceptor.beside_door(&stop, &tasks));
+        tasks.spawn(acceptor.run(port, door, stop.clone()));
         if let Some(store) = certificates.as_ref().filter(|_| config.transport.webtransport) {
             // The same port in UDP as was given in TCP.
             let buffer = config.transport.socket_buffer;

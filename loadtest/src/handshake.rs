@@ -90,9 +90,9 @@ pub fn measure(options: &Options, subject: Subject, progress: &Progress) -> Resu
     player.join().unwrap_or_else(|_| Err(Fault::local("the handshakes", "their thread panicked")))
 }
 
-/// Lets the server finish with those who have left.
+/// Lets the server finish with those who have left. Not for longer: what ticks on meanwhile is no handshake.
 async fn settle() {
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
 }
 
 struct Door {

@@ -11,6 +11,7 @@ mod dev;
 mod held;
 mod problem;
 mod serve;
+mod tls;
 
 use std::net::SocketAddr;
 
@@ -21,6 +22,7 @@ pub use begun::Begun;
 pub use held::{Held, Hold};
 pub use problem::{problem, refusal_bytes, status_problem};
 pub use serve::{HttpBounds, begins_tls, serve_connection, serve_router};
+pub use tls::TlsStream;
 
 use crate::wire::Code;
 

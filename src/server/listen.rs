@@ -10,10 +10,9 @@ use axum::Router;
 use axum::http::Request;
 use hyper::body::Incoming;
 use parking_lot::Mutex;
-use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -22,12 +21,10 @@ use super::port::Port;
 use crate::admission::{Admission, Pending};
 use crate::certificate::CertificateStore;
 use crate::config::{Config, TlsWebSocket};
-use crate::http::{
-    Begun, Http, HttpBounds, Peer, Response, begins_tls, refusal_bytes, serve_connection, serve_router,
-};
+use crate::http::{Begun, Http, HttpBounds, Peer, Response, TlsStream, refusal_bytes, serve_connection, serve_router};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
-use crate::transport::websocket::{Door, Unread, WebSockets};
+use crate::transport::websocket::{Door, Encryption, Unread, WebSockets};
 use crate::wire::Code;
 
 /// Accepts TCP connections: HTTP, and the WebSockets that come of it.
@@ -35,8 +32,7 @@ use crate::wire::Code;
 pub struct Acceptor {
     admission: Admission,
     http: Http<WebSockets>,
-    tls: Option<TlsAcceptor>,
-    mode: TlsWebSocket,
+    encryption: Encryption,
     bounds: HttpBounds,
 }
 
@@ -47,18 +43,17 @@ impl Acceptor {
         http: Http<WebSockets>,
         certificates: Option<&CertificateStore>,
     ) -> Result<Self, ServeError> {
-        let tls = match certificates {
-            Some(store) if config.tls.websocket != TlsWebSocket::Off => {
-                Some(TlsAcceptor::from(Arc::new(store.tcp_config()?)))
-            }
-            _ => None,
+        let encryption = match (certificates, config.tls.websocket) {
+            (None, _) | (_, TlsWebSocket::Off) => Encryption::Off,
+            (Some(store), TlsWebSocket::On) => Encryption::Always(Arc::new(store.tcp_config()?)),
+            (Some(store), _) => Encryption::Spoken(Arc::new(store.tcp_config()?)),
         };
         let bounds = HttpBounds::from(&config.limits);
-        Ok(Self { admission, http, tls, mode: config.tls.websocket, bounds })
+        Ok(Self { admission, http, encryption, bounds })
     }
 
     /// Accepts and serves until `stop`. Who comes while the node drains is told so.
-    pub async fn run(self, port: Port, door: Door, stop: CancellationToken, tasks: TaskTracker) {
+    pub async fn run(self, port: Port, door: Door, stop: CancellationToken) {
         loop {
             let Some((socket, address)) = accept(|| port.accept(), &stop).await else { return };
             let pending = match self.admission.knock(address) {
@@ -68,64 +63,56 @@ impl Acceptor {
                     continue;
                 }
             };
-            if self.tls.is_some() && self.mode == TlsWebSocket::On {
-                let (bytes, pending) = (Vec::new(), Arc::new(pending));
-                self.begin(Unread { socket, bytes, peer: address, pending, refusal: None }, true, &stop, &tasks);
-            } else {
-                door.enter(socket, address, pending, tokio::time::Instant::now().into_std());
-            }
+            door.enter(socket, address, pending, tokio::time::Instant::now().into_std());
         }
     }
 
-    /// Serves what the door leaves to others: TLS and HTTP.
-    pub fn beside_door(&self, stop: &CancellationToken, tasks: &TaskTracker) -> impl Fn(Unread) + Send + Sync + 'static {
+    /// What the door is to know of TLS.
+    pub fn encryption(&self) -> Encryption {
+        self.encryption.clone()
+    }
+
+    /// Serves what the door leaves to others, each in a task of its own.
+    pub fn beside_door(
+        &self,
+        stop: &CancellationToken,
+        tasks: &TaskTracker,
+    ) -> impl Fn(Unread) + Send + Sync + 'static {
         let (acceptor, stop, tasks) = (self.clone(), stop.clone(), tasks.clone());
         move |unread| {
-            let encrypted = acceptor.tls.is_some() && begins_tls(&unread.bytes);
-            acceptor.begin(unread, encrypted, &stop, &tasks);
+            let (acceptor, stop) = (acceptor.clone(), stop.clone());
+            tasks.spawn(async move {
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => {}
+                    () = acceptor.serve(unread, &stop) => {}
+                }
+            });
         }
-    }
-
-    /// Serves a connection in a task of its own.
-    fn begin(&self, unread: Unread, encrypted: bool, stop: &CancellationToken, tasks: &TaskTracker) {
-        let (acceptor, stop) = (self.clone(), stop.clone());
-        tasks.spawn(async move {
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => {}
-                () = acceptor.serve(unread, encrypted, &stop) => {}
-            }
-        });
     }
 
     /// Says why, as far as that costs one write and no memory, and drops the connection. Where everything is TLS there
     /// is nothing to be said before a handshake.
     fn turn_away(&self, mut socket: &std::net::TcpStream, code: Code) {
-        if self.tls.is_none() || self.mode != TlsWebSocket::On {
+        if !matches!(self.encryption, Encryption::Always(_)) {
             // A fresh connection has room; one that has not hears nothing.
             let _ = socket.write(&refusal_bytes(code));
         }
     }
 
-    async fn serve(self, unread: Unread, encrypted: bool, stop: &CancellationToken) {
-        let Unread { socket, bytes, peer: address, pending, refusal } = unread;
+    async fn serve(self, unread: Unread, stop: &CancellationToken) {
+        let Unread { socket, tls, bytes, peer: address, pending, refusal } = unread;
+        let peer = Peer { address, tls: tls.is_some() };
         let stream = match TcpStream::from_std(socket) {
-            Ok(stream) => Begun::new(stream, bytes),
+            Ok(stream) => stream,
             Err(error) => return tracing::warn!(%error, "a connection cannot be watched"),
         };
-        let limit = self.admission.limits().handshake;
-        match self.tls.clone().filter(|_| encrypted) {
-            None => Box::pin(self.answer(stream, Peer { address, tls: false }, pending, refusal, stop)).await,
-            Some(tls) => match tokio::time::timeout(limit, tls.accept(stream)).await {
-                Ok(Ok(mut stream)) => {
-                    // Who asks nothing is given no room for a request.
-                    if matches!(tokio::time::timeout(limit, stream.fill_buf()).await, Ok(Ok([_, ..]))) {
-                        Box::pin(self.answer(stream, Peer { address, tls: true }, pending, None, stop)).await;
-                    }
-                }
-                Ok(Err(error)) => tracing::debug!(peer = %address, %error, "a TLS handshake failed"),
-                Err(_) => tracing::debug!(peer = %address, "a TLS handshake took too long"),
-            },
+        match tls {
+            None => self.answer(Begun::new(stream, bytes), peer, pending, refusal, stop).await,
+            Some(tls) => {
+                let stream = TlsStream::new(stream, tls);
+                self.answer(Begun::new(stream, bytes), peer, pending, refusal, stop).await;
+            }
         }
     }
 

@@ -1,13 +1,15 @@
 //! A TCP connection from its first byte until it is known what it wants.
 //!
-//! Owns: connections that have said nothing yet, and the way of a plain request for a WebSocket past every other layer: it is
-//! read, judged and answered by the driver that will read the link. Must not know: HTTP beyond such a request, TLS. Whatever
-//! else a connection says first is left, with the bytes, to those who gave it (`docs/decisions/0011-the-door.md`).
+//! Owns: connections that have asked nothing yet, their TLS handshakes, and the way of a plain request for a WebSocket past every
+//! other layer: it is read, judged and answered by the driver that will read the link. Must not know: HTTP beyond such a request.
+//! Whatever else is asked is left, with the bytes, to those who gave the connection (`docs/decisions/0011-the-door.md`).
 
 use std::io::{self, Read as _};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Instant;
+
+use rustls::ServerConnection;
 
 use super::driver::Rooms;
 use super::head::Head;
@@ -16,7 +18,7 @@ use super::mailbox::{Drivers, Letter, LinkKey, Mailbox};
 use super::outlet::WebSocketOutlet;
 use super::upgrade::{Verdict, agreed_protocol, judge, stage_of};
 use crate::admission::{Admission, Pending};
-use crate::http::Response;
+use crate::http::{Response, begins_tls};
 use crate::transport::at_once;
 use crate::transport::timers::Alarm;
 
@@ -29,14 +31,28 @@ pub struct Door {
 
 struct Inside {
     admission: Admission,
+    encryption: Encryption,
     elsewhere: Box<dyn Fn(Unread) + Send + Sync>,
 }
 
-/// A connection that wants something else than a link, or that is refused one: for an HTTP server, or for TLS.
+/// Whether connections are encrypted.
+#[derive(Clone)]
+pub enum Encryption {
+    /// None is.
+    Off,
+    /// Those that begin like TLS are.
+    Spoken(Arc<rustls::ServerConfig>),
+    /// All are, and what does not begin like it is closed.
+    Always(Arc<rustls::ServerConfig>),
+}
+
+/// A connection that wants something else than a link, or that is refused one: for an HTTP server.
 pub struct Unread {
     /// It does not block.
     pub socket: TcpStream,
-    /// What it has said so far; nothing of it was answered.
+    /// The session, where it is encrypted: the handshake is done.
+    pub tls: Option<Box<ServerConnection>>,
+    /// What it has said so far, in plain; nothing of it was answered.
     pub bytes: Vec<u8>,
     /// Its other end.
     pub peer: SocketAddr,
@@ -52,6 +68,7 @@ pub(super) struct Opening {
     /// The entry of its deadline.
     pub(super) alarm: Alarm,
     socket: TcpStream,
+    tls: Option<Box<ServerConnection>>,
     peer: SocketAddr,
     pending: Arc<Pending>,
     door: Arc<Inside>,
@@ -80,6 +97,9 @@ pub(super) enum Opened {
     Gone,
 }
 
+/// A connection that is over: its peer has gone, or does not keep to TLS.
+struct Over;
+
 /// A connection on its way to others, to be let go by the driver's epoll first.
 pub(super) struct Leaving {
     unread: Box<Unread>,
@@ -100,17 +120,20 @@ impl Door {
     pub(super) fn new(
         admission: Admission,
         drivers: Drivers,
+        encryption: Encryption,
         elsewhere: impl Fn(Unread) + Send + Sync + 'static,
     ) -> Self {
-        Self { inside: Arc::new(Inside { admission, elsewhere: Box::new(elsewhere) }), drivers }
+        Self { inside: Arc::new(Inside { admission, encryption, elsewhere: Box::new(elsewhere) }), drivers }
     }
 
-    /// Takes a fresh connection that does not block. It has the time of a handshake to say what it wants.
+    /// Takes a fresh connection that does not block. It has the time of a handshake to say what it wants, and as long before that
+    /// for TLS.
     pub fn enter(&self, socket: TcpStream, peer: SocketAddr, pending: Pending, now: Instant) {
         let opening = Opening {
             key: LinkKey::default(),
             alarm: Alarm::default(),
             socket,
+            tls: None,
             peer,
             pending: Arc::new(pending),
             until: now + self.inside.admission.limits().handshake,
@@ -144,17 +167,11 @@ impl Opening {
         if self.asked.is_some() {
             return Opened::Waits(self);
         }
-        let count = loop {
-            match self.socket.read(&mut rooms.raw) {
-                Ok(0) => return Opened::Gone,
-                Ok(count) => break count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Opened::Waits(self),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return Opened::Gone,
-            }
+        let (bytes, more) = match self.hear(rooms, ended, now) {
+            Ok(Some(heard)) => heard,
+            Ok(None) => return Opened::Waits(self),
+            Err(Over) => return Opened::Gone,
         };
-        let filled = count == rooms.raw.len();
-        let bytes = rooms.raw.get(..count).unwrap_or_default();
         let Some(head) = Head::read(bytes) else { return self.leave(bytes.to_vec(), None) };
         let protocol = agreed_protocol(&self.door.admission, head.request.headers());
         let (answer, length) = (head.answer(protocol), head.length);
@@ -162,7 +179,7 @@ impl Opening {
         match at_once(async move { judge(&admission, request.headers(), request.uri(), peer).await }) {
             Ok(Ok(verdict)) => {
                 let early = bytes.get(length..).unwrap_or_default().to_vec();
-                self.become_link(verdict, answer, early, filled || ended, now)
+                self.become_link(verdict, answer, early, more, now)
             }
             Ok(Err(refusal)) => self.leave(bytes.to_vec(), Some(refusal)),
             Err(judging) => {
@@ -172,6 +189,69 @@ impl Opening {
                 Opened::Waits(self)
             }
         }
+    }
+
+    /// What it says in plain, if anything, and whether there may be more.
+    fn hear<'a>(&mut self, rooms: &'a mut Rooms, ended: bool, now: Instant) -> Result<Option<(&'a [u8], bool)>, Over> {
+        let Rooms { raw, plain } = rooms;
+        let mut reads = 0;
+        let (count, more, encrypted) = loop {
+            let count = match self.socket.read(raw) {
+                Ok(0) => return Err(Over),
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(_) => return Err(Over),
+            };
+            let more = ended || count == raw.len();
+            match self.decrypt(raw.get(..count).unwrap_or_default(), plain, now)? {
+                None => break (count, more, false),
+                Some(0) if !more => return Ok(None),
+                // No handshake is that long.
+                Some(0) if reads == READS => return Err(Over),
+                Some(0) => reads += 1,
+                Some(count) => break (count, more, true),
+            }
+        };
+        let room = if encrypted { plain } else { raw };
+        Ok(Some((room.get(..count).unwrap_or_default(), more)))
+    }
+
+    /// Goes on with TLS where it is spoken; returns how many bytes it says in plain, or nothing where they are plain already.
+    fn decrypt(&mut self, mut raw: &[u8], plain: &mut [u8], now: Instant) -> Result<Option<usize>, Over> {
+        if self.tls.is_none() {
+            let config = match &self.door.encryption {
+                Encryption::Off => return Ok(None),
+                Encryption::Spoken(config) if begins_tls(raw) => config,
+                Encryption::Spoken(_) => return Ok(None),
+                Encryption::Always(config) => config,
+            };
+            let session = ServerConnection::new(Arc::clone(config)).map_err(|_| Over)?;
+            self.tls = Some(Box::new(session));
+        }
+        let Some(tls) = &mut self.tls else { return Ok(None) };
+        let begins = tls.is_handshaking();
+        let mut outcome = Ok(());
+        while !raw.is_empty() && outcome.is_ok() {
+            outcome = tls.read_tls(&mut raw).map_err(|_| Over).and_then(|_| {
+                let processed = tls.process_new_packets().map(|_| ());
+                processed.map_err(|error| {
+                    tracing::debug!(peer = %self.peer, %error, "a TLS handshake failed");
+                    Over
+                })
+            });
+        }
+        // A fresh connection has room for a flight; the alert that says what was wrong is among what is written.
+        while tls.wants_write() {
+            if tls.write_tls(&mut &self.socket).is_err() {
+                return Err(Over);
+            }
+        }
+        outcome?;
+        if begins && !tls.is_handshaking() {
+            self.until = now + self.door.admission.limits().handshake;
+        }
+        Ok(Some(tls.reader().read(plain).unwrap_or(0)))
     }
 
     /// Admission, which had to ask elsewhere, has decided.
@@ -187,9 +267,9 @@ impl Opening {
     }
 
     fn become_link(self, verdict: Verdict, answer: Vec<u8>, early: Vec<u8>, more: bool, now: Instant) -> Opened {
-        let Self { socket, pending, door, alarm, .. } = self;
+        let Self { socket, tls, pending, door, alarm, .. } = self;
         let admission = &door.admission;
-        let outlet = Arc::new(WebSocketOutlet::new(socket, None, answer, admission.limits().queue_bytes));
+        let outlet = Arc::new(WebSocketOutlet::new(socket, tls, answer, admission.limits().queue_bytes));
         let stage = stage_of(verdict, &outlet, admission, now);
         let mut link = Link::new(outlet, stage, admission, Some(pending), now);
         link.alarm = alarm;
@@ -197,7 +277,10 @@ impl Opening {
     }
 
     fn leave(self, bytes: Vec<u8>, refusal: Option<Response>) -> Opened {
-        let Self { socket, peer, pending, door, .. } = self;
-        Opened::Leaves(Leaving { unread: Box::new(Unread { socket, bytes, peer, pending, refusal }), door })
+        let Self { socket, tls, peer, pending, door, .. } = self;
+        Opened::Leaves(Leaving { unread: Box::new(Unread { socket, tls, bytes, peer, pending, refusal }), door })
     }
 }
+
+/// Full buffers of a connection whose TLS handshake is not done, before it is too much.
+const READS: usize = 4;

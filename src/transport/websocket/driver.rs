@@ -30,7 +30,7 @@ use super::mailbox::{Letter, LinkKey, Mailbox};
 use super::upgrade::Verdict;
 use crate::http::Response;
 use crate::transport::pace::{Pace, ROUND};
-use crate::transport::timers::Timers;
+use crate::transport::timers::{Alarm, Timers};
 
 /// Reads the links that were left in its mailbox.
 pub(super) struct Driver {
@@ -399,20 +399,27 @@ impl Table {
 
     fn handle_timers(&mut self, now: Instant, poll: &Poll) {
         while let Some((at, index)) = self.timers.pop(now) {
-            match self.entries.get_mut(index) {
-                Some(Some(Entry::Link(link))) => {
-                    // Hearing from a link moves its deadline without telling.
-                    if link.alarm.rings(at) {
-                        self.work_at(index, poll, |link, rooms| link.handle_timeout(rooms, now));
-                    }
-                }
-                Some(Some(Entry::Opening(opening))) => {
-                    if opening.alarm.rings(at) && opening.deadline().is_some() {
-                        self.remove(index, poll);
-                    }
-                }
-                _ => {}
+            let Some(Some(entry)) = self.entries.get_mut(index) else { continue };
+            if !entry.alarm().rings(at) {
+                continue;
             }
+            match entry {
+                // Hearing from a link moves its deadline without telling.
+                Entry::Link(_) => self.work_at(index, poll, |link, rooms| link.handle_timeout(rooms, now)),
+                Entry::Opening(opening) => match opening.deadline() {
+                    Some(due) if due <= now => self.remove(index, poll),
+                    later => self.timers.set(index, &mut opening.alarm, later),
+                },
+            }
+        }
+    }
+}
+
+impl Entry {
+    fn alarm(&mut self) -> &mut Alarm {
+        match self {
+            Self::Opening(opening) => &mut opening.alarm,
+            Self::Link(link) => &mut link.alarm,
         }
     }
 }
@@ -426,8 +433,8 @@ fn now() -> Instant {
 const READ_BYTES: usize = 8 * 1_024;
 /// Links that are served before ticks get their turn.
 const EVENTS: usize = 128;
-/// Connections that are looked at before they do: a ticket of EdDSA takes as long to check as some fifty inputs to read.
-const KNOCKS: usize = 8;
+/// Connections that are looked at before they do: a TLS handshake or a ticket of EdDSA takes as long as a hundred inputs.
+const KNOCKS: usize = 4;
 /// How long links have to go when everything ends.
 const STOPPING: Duration = Duration::from_millis(1_500);
 

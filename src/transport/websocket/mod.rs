@@ -14,5 +14,5 @@ mod mailbox;
 mod outlet;
 mod upgrade;
 
-pub use door::{Door, Unread};
+pub use door::{Door, Encryption, Unread};
 pub use upgrade::WebSockets;

@@ -13,17 +13,16 @@ use axum::http::{HeaderMap, HeaderValue, Request, Uri, header};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::door::{Door, Unread};
+use super::door::{Door, Encryption, Unread};
 use super::driver::Driver;
 use super::link::{Arrival, Asking, Link, Stage};
 use super::mailbox::{Drivers, Letter};
 use super::outlet::WebSocketOutlet;
 use crate::admission::{Admission, Pending, Refused};
-use crate::http::{Begun, Held, Hold, Peer, Play, Response, problem};
+use crate::http::{Begun, Held, Hold, Peer, Play, Response, TlsStream, problem};
 use crate::hub::Place;
 use crate::outbox::{Outlet, Transport};
 use crate::request::{OpenRequest, RequestParts};
@@ -64,8 +63,8 @@ impl WebSockets {
 
     /// Where fresh TCP connections are left. What does not begin with a plain request for a link goes to `elsewhere`, which is
     /// called on the runtime and must not wait.
-    pub fn door(&self, elsewhere: impl Fn(Unread) + Send + Sync + 'static) -> Door {
-        Door::new(self.admission.clone(), self.drivers.clone(), elsewhere)
+    pub fn door(&self, encryption: Encryption, elsewhere: impl Fn(Unread) + Send + Sync + 'static) -> Door {
+        Door::new(self.admission.clone(), self.drivers.clone(), encryption, elsewhere)
     }
 }
 
@@ -196,23 +195,21 @@ fn hand_over(
 /// Takes the connection back from hyper and from tokio, so that its bytes pass no other layer.
 fn split(upgraded: hyper::upgrade::Upgraded, admission: &Admission) -> io::Result<(Arc<WebSocketOutlet>, Vec<u8>)> {
     let bound = admission.limits().queue_bytes;
-    let (stream, tls, answer, read) = match upgraded.downcast::<TokioIo<Held<Begun<TcpStream>>>>() {
+    let (stream, tls, answer, read, unread) = match upgraded.downcast::<TokioIo<Held<Begun<TcpStream>>>>() {
         Ok(parts) => {
-            let (stream, answer) = parts.io.into_inner().into_parts();
-            (stream, None, answer, parts.read_buf)
+            let (begun, answer) = parts.io.into_inner().into_parts();
+            let (stream, unread) = begun.into_parts();
+            (stream, None, answer, parts.read_buf, unread)
         }
         Err(upgraded) => {
             let unknown = |_| io::Error::other("an upgraded connection is of an unknown kind");
-            let parts = upgraded.downcast::<TokioIo<Held<TlsStream<Begun<TcpStream>>>>>().map_err(unknown)?;
-            let (stream, answer) = parts.io.into_inner().into_parts();
-            let (stream, tls) = stream.into_inner();
-            (stream, Some(Box::new(tls)), answer, parts.read_buf)
+            let parts = upgraded.downcast::<TokioIo<Held<Begun<TlsStream>>>>().map_err(unknown)?;
+            let (begun, answer) = parts.io.into_inner().into_parts();
+            let (stream, unread) = begun.into_parts();
+            let (stream, tls) = stream.into_parts();
+            (stream, Some(tls), answer, parts.read_buf, unread)
         }
     };
-    let (stream, unread) = stream.into_parts();
-    if tls.is_some() && !unread.is_empty() {
-        return Err(io::Error::other("a TLS handshake ended before its first bytes were read"));
-    }
     let early = [&read[..], &unread[..]].concat();
     Ok((Arc::new(WebSocketOutlet::new(stream.into_std()?, tls, answer, bound)), early))
 }

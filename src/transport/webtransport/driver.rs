@@ -4,10 +4,10 @@
 //! connection is for.
 //!
 //! It works in rounds: receive what has come, take what other threads left, serve the timers that are due, and then
-//! look once at every connection that any of it has touched. While there is much to do (`transport/pace.rs`), rounds begin
+//! look once at every connection that any of it has touched. While many play (`transport/pace.rs`), rounds begin
 //! a millisecond apart, so that the snapshots and the inputs of many links share one round, and nobody has to wake the thread;
 //! so does the one behind a snapshot, since those of a whole session come together. Else, and when a round finds nothing to do, the
-//! thread sleeps until a packet, a letter or a timer.
+//! thread sleeps until a packet, a letter or a timer: who is on the way in waits for no clock.
 
 use std::io::{self, ErrorKind, IoSliceMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,7 +22,7 @@ use quinn_proto::{EndpointEvent, Transmit};
 use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSockRef, UdpSocketState};
 
 use super::mailbox::{Command, Letters, Mailbox, PeerId};
-use super::peer::{House, Peer, canonical};
+use super::peer::{House, Peer, Stage, canonical};
 use crate::transport::pace::Pace;
 use crate::transport::timers::Timers;
 use crate::wire::Code;
@@ -44,6 +44,15 @@ pub(super) struct Driver {
     handshakes: usize,
     /// Since when it is stopping, and whether everybody was cut off.
     stopping: Option<(Instant, bool)>,
+}
+
+/// What came in one round.
+#[derive(Default)]
+struct Received {
+    batches: usize,
+    packets: usize,
+    /// Packets of those who play.
+    spoke: usize,
 }
 
 /// The socket, and what it did not take.
@@ -105,9 +114,9 @@ impl Driver {
     pub(super) fn run(mut self, house: &House) -> io::Result<()> {
         loop {
             let now = clock();
-            let (batches, packets) = self.receive(now, house);
-            let links = self.handle_letters(now, house);
-            self.pace.note(packets + links, now);
+            let Received { batches, packets, spoke } = self.receive(now, house);
+            let snapshots = self.handle_letters(now, house);
+            self.pace.note(spoke + snapshots, now);
             self.handle_timers(now, house);
             self.stop_late(now);
             self.settle(now, house);
@@ -118,7 +127,7 @@ impl Driver {
             if batches == RECEIVE_AT_ONCE {
                 continue;
             }
-            if links > 0 || self.wire.stuck.is_some() || (packets > 0 && self.pace.is_timed()) {
+            if snapshots > 0 || self.wire.stuck.is_some() || (packets > 0 && self.pace.is_timed()) {
                 let round = if self.handshakes > 0 { ROUND_OPENING } else { ROUND };
                 std::thread::sleep((now + round).saturating_duration_since(clock()));
             } else {
@@ -143,12 +152,12 @@ impl Driver {
         }
     }
 
-    /// Takes packets from the socket, a bounded number of batches; returns how many batches, and how many packets.
-    fn receive(&mut self, now: Instant, house: &House) -> (usize, usize) {
+    /// Takes packets from the socket, a bounded number of batches.
+    fn receive(&mut self, now: Instant, house: &House) -> Received {
         let buffer = self.wire.received.len() / BATCH_SIZE;
         let mut received = std::mem::take(&mut self.wire.received);
-        let (mut batches, mut packets) = (0, 0);
-        while batches < RECEIVE_AT_ONCE {
+        let mut came = Received::default();
+        while came.batches < RECEIVE_AT_ONCE {
             let mut meta = [RecvMeta::default(); BATCH_SIZE];
             let mut rooms = received.chunks_mut(buffer);
             let mut rooms: [IoSliceMut<'_>; BATCH_SIZE] =
@@ -160,16 +169,16 @@ impl Driver {
                 Err(error) => {
                     // What happened to an earlier packet (an unreachable peer) concerns nobody; the next round goes on.
                     tracing::debug!(%error, "receiving from UDP");
-                    batches += 1;
+                    came.batches += 1;
                     break;
                 }
             };
-            batches += 1;
+            came.batches += 1;
             for (meta, room) in meta.iter().zip(&rooms).take(count) {
                 let bytes = room.get(..meta.len).unwrap_or_default();
                 for packet in bytes.chunks(meta.stride.max(1)) {
-                    packets += 1;
-                    self.handle_packet(now, meta, BytesMut::from(packet), house);
+                    came.packets += 1;
+                    came.spoke += usize::from(self.handle_packet(now, meta, BytesMut::from(packet), house));
                 }
             }
             if count < BATCH_SIZE / 2 {
@@ -177,10 +186,11 @@ impl Driver {
             }
         }
         self.wire.received = received;
-        (batches, packets)
+        came
     }
 
-    fn handle_packet(&mut self, now: Instant, meta: &RecvMeta, packet: BytesMut, house: &House) {
+    /// Takes one packet; returns whether it is of somebody who plays.
+    fn handle_packet(&mut self, now: Instant, meta: &RecvMeta, packet: BytesMut, house: &House) -> bool {
         let ecn = meta.ecn.and_then(|ecn| EcnCodepoint::from_bits(ecn as u8));
         let (endpoint, scratch) = (&mut self.endpoint, &mut self.wire.scratch);
         scratch.clear();
@@ -191,11 +201,13 @@ impl Driver {
                 if let Some(Some(peer)) = self.peers.get_mut(handle.0) {
                     work(peer, |peer| peer.quic.handle_event(event));
                     touch(&mut self.touched, peer);
+                    return matches!(peer.stage, Stage::Live(_));
                 }
             }
             Some(DatagramEvent::NewConnection(incoming)) => self.let_in(now, incoming, house),
             Some(DatagramEvent::Response(transmit)) => self.wire.answer(&transmit),
         }
+        false
     }
 
     /// Decides what a first packet gets: a handshake, a Retry that proves its address, or a refusal.
@@ -245,11 +257,11 @@ impl Driver {
         }
     }
 
-    /// Takes what other threads left; returns for how many links there was something to send.
+    /// Takes what other threads left; returns how many snapshots were among it.
     fn handle_letters(&mut self, now: Instant, house: &House) -> usize {
         let mut letters = std::mem::take(&mut self.letters);
         self.mailbox.collect(&mut letters);
-        let links = letters.links.len();
+        let mut snapshots = 0;
         for command in letters.commands.drain(..) {
             match command {
                 Command::Serve(server) if self.stopping.is_none() => {
@@ -271,11 +283,12 @@ impl Driver {
         for id in letters.links.drain(..) {
             if let Some(peer) = find(&mut self.peers, id) {
                 work(peer, |peer| peer.send(now));
+                snapshots += usize::from(peer.ticked == Some(now));
                 touch(&mut self.touched, peer);
             }
         }
         self.letters = letters;
-        links
+        snapshots
     }
 
     fn handle_timers(&mut self, now: Instant, house: &House) {
