@@ -11,7 +11,7 @@ use crate::game::Player;
 use crate::ids::{InputSeq, LobbyId, PlayerId, SessionId, SessionTag};
 use crate::lobby::Role;
 use crate::session::{Seats, Simulation};
-use crate::ticker::schedule::phase;
+use crate::ticker::schedule::first_tick;
 use crate::ticker::{Outcome, SessionRun};
 use crate::wire::{Code, EndReason, Roster, Seated, ServerMessage, SessionEnded};
 
@@ -70,7 +70,7 @@ impl Turn<'_> {
         let simulation = Simulation::new(game, places, run.hz());
         let hub = self.hub.clone();
         let period = Duration::from_secs(1) / u32::from(run.hz());
-        let start = self.now + phase(u64::from(tag.0), period);
+        let start = first_tick(self.now, u64::from(tag.0), period);
         tokio::spawn(async move {
             let clock = hub.0.clock;
             let outcome = run.drive(simulation, start, clock).await;

@@ -71,9 +71,18 @@ impl Schedule {
     }
 }
 
+/// When the `index`-th session that begins at `now` ticks first: at the next moment of the node's timeline that is its own in
+/// every period. Counted from `now` instead, sessions would tick wherever chance had them begin.
+pub fn first_tick(now: Duration, index: u64, period: Duration) -> Duration {
+    let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    let period = nanos(period).max(1);
+    let (into, own) = (nanos(now) % period, nanos(phase(index, Duration::from_nanos(period))));
+    now + Duration::from_nanos((own + period - into) % period)
+}
+
 /// Where in its period the `index`-th session ticks, so that any number of sessions are spread evenly over it: each
 /// falls into the largest gap the others left (multiples of the golden ratio).
-pub fn phase(index: u64, period: Duration) -> Duration {
+fn phase(index: u64, period: Duration) -> Duration {
     const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
     let part = u128::from(index.wrapping_mul(GOLDEN));
     let nanos = (part * (period.as_nanos() & u128::from(u64::MAX))) >> 64;
@@ -163,6 +172,25 @@ mod tests {
         assert_eq!(schedule.advance(Duration::ZERO).run, 0);
         let plan = schedule.advance(Duration::MAX);
         assert_eq!(plan.run, 5);
+    }
+
+    #[test]
+    fn sessions_that_begin_at_any_time_share_a_period_evenly() {
+        let period = Duration::from_millis(50);
+        let mut now = Duration::from_secs(7);
+        let mut within: Vec<u128> = (1..=200)
+            .map(|index| {
+                // They begin in a hurry, and whenever players come.
+                now += Duration::from_micros(index * 7_919 % 3_001);
+                let first = first_tick(now, index, period);
+                assert!(first >= now && first < now + period, "the next one");
+                first.as_nanos() % period.as_nanos()
+            })
+            .collect();
+        within.sort_unstable();
+        let gaps = within.windows(2).map(|two| two[1] - two[0]);
+        let largest = gaps.max().unwrap();
+        assert!(largest < 3 * period.as_nanos() / 200, "{largest} ns without a tick");
     }
 
     #[test]
