@@ -11,13 +11,15 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use common::*;
-use muster::client::{Client, ConnectError, Connector, Event, Transport as Over, TransportChoice};
+use muster::client::{
+    Client, ConnectError, Connector, Event, RequestError, Transport as Over, TransportChoice,
+};
 use muster::config::{IssuerSettings, Profile, Settings};
 use muster::fetch::{Bounds, FetchFault, Fetcher, Url};
 use muster::metrics::{Asking, Refresh};
 use muster::outbox::Transport;
 use muster::ticket::{Algorithm, KeyHint, Signer, generate_key};
-use muster::wire::Code;
+use muster::wire::{Code, WireRole};
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -167,6 +169,12 @@ async fn enter(world: &World, transport: Transport, ticket: &str) -> Result<(), 
     }
 }
 
+/// What SIGHUP does: it makes the certificate of development anew, too.
+fn reload(world: &mut World) {
+    world.server.reload();
+    world.hash = world.server.certificate_hash().unwrap();
+}
+
 fn refreshes(world: &World, outcome: Refresh) -> u64 {
     world.metrics().of_issuer("id").refreshes.of(outcome).get()
 }
@@ -191,6 +199,26 @@ async fn a_player_whose_key_was_published_just_now_gets_in_and_one_whose_key_was
     assert!(head.starts_with("get /jwks http/1.1\r\n") && head.contains("user-agent: muster/"), "{head}");
     assert!(world.metrics().of_issuer("id").loaded.get() > 0);
     assert!(world.metrics().expose().contains("muster_jwks_refreshes_total{issuer=\"id\",outcome=\"loaded\"}"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_the_issuer_has_taken_back_opens_nothing_once_the_operator_says_so() {
+    let (leaked, other) = (IssuerKey::new(), IssuerKey::new());
+    let keys = set_of([&leaked, &other]);
+    let issuer = Fake::start(move |_| ok(&keys)).await;
+    // With the default interval: no fetch of the background comes while this runs.
+    let mut world = World::with(believing(issuer.url("/jwks"))).await;
+    assert_eq!(enter(&world, BOTH[0], &leaked.ticket("ada")).await, Ok(()));
+    let keys = set_of([&other]);
+    issuer.set(move |_| ok(&keys));
+    assert_eq!(enter(&world, BOTH[0], &leaked.ticket("ada")).await, Ok(()), "nobody has asked since");
+    let asked = refreshes(&world, Refresh::Loaded);
+    reload(&mut world);
+    world.until("it was asked", |world| refreshes(world, Refresh::Loaded) > asked).await;
+    for transport in BOTH {
+        assert_eq!(enter(&world, transport, &leaked.ticket("ada")).await, Err(Some(4401)));
+        assert_eq!(enter(&world, transport, &other.ticket("bob")).await, Ok(()));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -342,14 +370,17 @@ fn knows_ada(head: &str) -> Reply {
     }
 }
 
-/// A player who shows a header to the server over a transport.
-async fn shows(world: &World, transport: Transport, name: &str, value: &str) -> Result<String, u16> {
+fn connector(world: &World, transport: Transport, name: &str, value: &str) -> Connector {
     let over = if transport == Transport::WebSocket { Over::WebSocket } else { Over::WebTransport };
-    let connector = Connector::new(format!("muster://{}", world.address()))
+    Connector::new(format!("muster://{}", world.address()))
         .transport(TransportChoice::Only(over))
         .certificate_hash(world.hash)
-        .header(name, value);
-    match connector.connect().await {
+        .header(name, value)
+}
+
+/// A player who shows a header to the server over a transport.
+async fn shows(world: &World, transport: Transport, name: &str, value: &str) -> Result<String, u16> {
+    match connector(world, transport, name, value).connect().await {
         Ok(mut client) => {
             let player = soon("an arrival", arrived(&mut client)).await;
             client.close().await;
@@ -400,6 +431,89 @@ async fn a_player_is_who_the_backend_says_until_it_says_otherwise() {
     let asked = backend.asked();
     world.player(Transport::WebSocket, "eve", "").await;
     assert_eq!(backend.asked(), asked);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_backend_says_a_player_may_do_binds_as_in_a_ticket() {
+    let backend = Fake::start(knows_ada).await;
+    let world = World::with(asking(backend.url("/whoami"))).await;
+    let mut host = world.player(BOTH[0], "host", "").await;
+    let ours = create(&mut host, spec("Ours")).await;
+    let mut other = world.player(BOTH[0], "other", "").await;
+    let theirs = lobby_wish(create(&mut other, spec("Theirs")).await.id);
+    for transport in BOTH {
+        // It arrives where it is bound to, without having wished for it.
+        let answer = json!({ "sub": 7, "lobby": ours.id.to_string(), "role": "spectator", "actions": ["chat"] });
+        backend.set(move |_| ok(&answer));
+        let mut ada = connector(&world, transport, "Cookie", "sessionid=ada").connect().await.unwrap();
+        assert_eq!(soon("an arrival", arrived(&mut ada)).await, "7");
+        let seen = host.lobby("a spectator", |view| view.members.iter().any(|m| m.player == player("7"))).await;
+        let member = seen.members.iter().find(|member| member.player == player("7")).unwrap();
+        assert_eq!(member.role, WireRole::Spectator);
+        assert_eq!(ada.chat("hello").await, Ok(()));
+        for refused in [ada.join(theirs.clone()).await, ada.create(spec("Mine")).await, ada.ready(true).await] {
+            assert!(matches!(&refused, Err(RequestError::Refused(refused)) if refused.code == 4403), "{refused:?}");
+        }
+        ada.close().await;
+        host.lobby("alone again", |view| view.members.len() == 1).await;
+
+        backend.set(|_| ok(json!({ "sub": 7, "game": "duel" })));
+        let ada = connector(&world, transport, "Cookie", "sessionid=ada").connect().await.unwrap();
+        let refused = ada.join("quick:tiny").await;
+        assert!(matches!(&refused, Err(RequestError::Refused(refused)) if refused.code == 4403), "{refused:?}");
+        ada.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_player_whom_the_backend_let_in_is_sent_away_and_stays_out_while_it_is_on_the_list() {
+    let list = scratch().join("revoked.jsonl");
+    std::fs::write(&list, "").unwrap();
+    let allowed = "Cache-Control: max-age=60\r\n";
+    let backend = Fake::start(move |_| Reply::Says(200, allowed, r#"{"sub":"7"}"#.into())).await;
+    let mut world = World::with(|settings| {
+        asking(backend.url("/whoami"))(settings);
+        settings.forward.cache = Duration::from_secs(60);
+        settings.revocations.file = Some(list.clone());
+    })
+    .await;
+    let mut inside = Vec::new();
+    for (transport, cookie) in BOTH.into_iter().zip(["sessionid=a", "sessionid=b"]) {
+        backend.set(move |head| {
+            let sub = if head.contains("sessionid=a") { 7 } else { 8 };
+            Reply::Says(200, allowed, json!({ "sub": sub }).to_string())
+        });
+        let mut client = connector(&world, transport, "Cookie", cookie).connect().await.unwrap();
+        soon("an arrival", arrived(&mut client)).await;
+        inside.push(client);
+    }
+    std::fs::write(&list, "{\"player\":\"7\"}\n{\"player\":\"8\"}\n").unwrap();
+    let began = Instant::now();
+    reload(&mut world);
+    for client in &mut inside {
+        // The client asks once more with what it has, and is refused.
+        let refused = soon("an end", async {
+            loop {
+                if let Some(Event::Reconnecting { cause: ConnectError::Refused(refused), .. }) = client.next().await {
+                    return refused;
+                }
+            }
+        })
+        .await;
+        assert_eq!((refused.code, refused.slug.as_str()), (4403, "revoked"));
+    }
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    // What was kept of the backend's answer does not help, nor does a new one.
+    for cookie in ["sessionid=a", "sessionid=b", "sessionid=a; x=y"] {
+        for transport in BOTH {
+            assert_eq!(shows(&world, transport, "Cookie", cookie).await, Err(4401), "{cookie}");
+        }
+    }
+    std::fs::write(&list, "{\"player\":\"8\"}\n").unwrap();
+    reload(&mut world);
+    world.until("the new list", |world| world.metrics().revocations.get() == 1).await;
+    assert_eq!(shows(&world, BOTH[0], "Cookie", "sessionid=a").await, Ok("7".into()));
+    std::fs::remove_dir_all(list.parent().unwrap()).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

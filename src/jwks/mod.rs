@@ -131,6 +131,13 @@ impl PublishedRing {
         }
     }
 
+    /// Has the keys fetched now: the operator says that they have changed.
+    pub fn refresh(&self) {
+        let inner = &*self.0;
+        inner.schedule.lock().handle_reload(inner.clock.now());
+        inner.wake.notify_one();
+    }
+
     /// Fetches in time until it is told to stop. Every set that is read goes to `publish`, and serves those who wait
     /// once that has returned; a set that it refuses is as if it had not come.
     ///
@@ -149,7 +156,7 @@ impl PublishedRing {
             let Some(number) = begun else { continue };
             let outcome = tokio::select! {
                 () = stop.cancelled() => return,
-                outcome = self.refresh(&publish) => outcome,
+                outcome = self.fetch(&publish) => outcome,
             };
             inner.schedule.lock().handle_outcome(inner.clock.now(), outcome.is_ok());
             self.note(&outcome);
@@ -163,7 +170,7 @@ impl PublishedRing {
         }
     }
 
-    async fn refresh(&self, publish: &impl Fn(&KeyRing) -> Result<(), String>) -> Result<PublishedKeys, RefreshFault> {
+    async fn fetch(&self, publish: &impl Fn(&KeyRing) -> Result<(), String>) -> Result<PublishedKeys, RefreshFault> {
         let Inner { source, fetcher, .. } = &*self.0;
         let answer = fetcher.get(&source.url, HeaderMap::new(), BOUNDS).await?;
         if answer.status != hyper::StatusCode::OK {
