@@ -63,8 +63,10 @@ impl Desk {
             self.admission.replace_verifier(verifier);
             in_force
         };
-        let in_force =
-            self.keys.load(install).inspect_err(|fault| tracing::error!(%fault, "the keys stay as they were"))?;
+        let in_force = self.keys.load(install).inspect_err(|fault| {
+            self.admission.hub().metrics().key_faults.inc();
+            tracing::error!(%fault, "the keys stay as they were");
+        })?;
         tracing::info!(keys = in_force.len(), "the keys were read again");
         Ok(in_force)
     }

@@ -18,7 +18,7 @@ pub enum TicketFault {
     #[error("the header's `{0}` is missing or not a string")]
     BadHeader(&'static str),
     /// The `kid` names no key of the ring, or is absent while the ring holds several keys.
-    #[error("no key of the ring has the token's `kid`")]
+    #[error("no key in force has the token's `kid`")]
     UnknownKey,
     /// The header's `alg` is not the algorithm of the key.
     #[error("the token's `alg` is not the algorithm of its key")]
@@ -33,7 +33,7 @@ pub enum TicketFault {
     #[error("the ticket has expired")]
     Expired,
     /// `nbf` or `iat` lies in the future.
-    #[error("the ticket is not valid yet")]
+    #[error("the ticket is not valid yet: its `iat` or `nbf` is ahead of this clock")]
     NotYetValid,
     /// `exp` lies further behind `iat` than the policy's `max_lifetime`.
     #[error("the ticket's lifetime is longer than is allowed")]
