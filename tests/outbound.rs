@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use common::process::{Process, fresh_signer, write_certificate, write_keys};
 use common::*;
 use muster::client::{
     Client, ConnectError, Connector, Event, RequestError, Transport as Over, TransportChoice,
@@ -33,6 +34,8 @@ enum Reply {
     Hangs,
     /// A byte now and then, for ever.
     Drips,
+    /// Half of an answer, and the end.
+    Breaks,
 }
 
 fn ok(body: impl ToString) -> Reply {
@@ -93,6 +96,10 @@ impl Fake {
                     }
                 }
                 Reply::Hangs => std::future::pending().await,
+                Reply::Breaks => {
+                    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{").await;
+                    return;
+                }
                 Reply::Drips => {
                     let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n").await;
                     while stream.write_all(b" ").await.is_ok() {
@@ -358,7 +365,8 @@ fn asking(url: String) -> impl Fn(&mut Settings) {
         settings.forward.url = Some(url.clone());
         settings.forward.cookies = vec!["sessionid".into()];
         settings.forward.headers = vec!["X-Session".into()];
-        settings.forward.timeout = Duration::from_millis(300);
+        // A busy machine is no failing backend.
+        settings.forward.timeout = SOON;
     }
 }
 
@@ -371,11 +379,12 @@ fn knows_ada(head: &str) -> Reply {
 }
 
 fn connector(world: &World, transport: Transport, name: &str, value: &str) -> Connector {
+    connector_to(world.address(), world.hash, transport).header(name, value)
+}
+
+fn connector_to(address: SocketAddr, hash: [u8; 32], transport: Transport) -> Connector {
     let over = if transport == Transport::WebSocket { Over::WebSocket } else { Over::WebTransport };
-    Connector::new(format!("muster://{}", world.address()))
-        .transport(TransportChoice::Only(over))
-        .certificate_hash(world.hash)
-        .header(name, value)
+    Connector::new(format!("muster://{address}")).transport(TransportChoice::Only(over)).certificate_hash(hash)
 }
 
 /// A player who shows a header to the server over a transport.
@@ -517,31 +526,48 @@ async fn a_player_whom_the_backend_let_in_is_sent_away_and_stays_out_while_it_is
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_backend_that_fails_lets_nobody_in_and_is_left_alone_after_five_times() {
+async fn a_backend_that_fails_is_left_alone_after_five_times_and_one_that_answers_oddly_is_not() {
     let trap = Fake::start(|_| ok(r#"{"sub":"mallory"}"#)).await;
     let redirect = format!("Location: {}\r\n", trap.url("/")).leak();
     let table = [
-        ("a fault", status(500)),
-        ("a hang", Reply::Hangs),
-        ("drops of an answer", Reply::Drips),
-        ("no JSON", ok("<html>")),
-        ("no player", ok(r#"{"user":null}"#)),
-        ("a player that is none", ok(r#"{"sub":"a\u0000b"}"#)),
-        ("very much", ok(json!({ "sub": "7", "more": "x".repeat(20_000) }))),
-        ("a redirect", Reply::Says(302, redirect, r#"{"sub":"7"}"#.into())),
-        ("no content", status(204)),
+        ("a fault", status(500), true),
+        ("out of service", status(503), true),
+        ("too many requests", status(429), true),
+        ("a hang", Reply::Hangs, true),
+        ("drops of an answer", Reply::Drips, true),
+        ("half of an answer", Reply::Breaks, true),
+        // It is well, and says something odd of one player: the others are let in.
+        ("a cookie that it does not take", status(400), false),
+        ("no JSON", ok("<html>"), false),
+        ("no player", ok(r#"{"user":null}"#), false),
+        ("a player that is none", ok(r#"{"sub":"a\u0000b"}"#), false),
+        ("a session that is over", ok(r#"{"sub":"7","session_exp":1}"#), false),
+        ("very much", ok(json!({ "sub": "7", "more": "x".repeat(20_000) })), false),
+        ("a redirect", Reply::Says(302, redirect, r#"{"sub":"7"}"#.into()), false),
+        ("no content", status(204), false),
     ];
-    for (what, reply) in table {
+    for (what, reply, unwell) in table {
         let backend = Fake::start(knows_ada).await;
-        let world = World::with(asking(backend.url("/whoami"))).await;
-        backend.set(move |_| reply.clone());
+        let never = matches!(reply, Reply::Hangs | Reply::Drips);
+        let world = World::with(|settings| {
+            asking(backend.url("/whoami"))(settings);
+            if never {
+                settings.forward.timeout = Duration::from_millis(300);
+            }
+        })
+        .await;
+        backend.set(move |head| if head.contains("sessionid=ada") { knows_ada(head) } else { reply.clone() });
         for attempt in 0..7 {
             let transport = BOTH[attempt % 2];
-            assert_eq!(shows(&world, transport, "Cookie", "sessionid=ada").await, Err(1013), "{what}");
+            assert_eq!(shows(&world, transport, "Cookie", "sessionid=odd").await, Err(1013), "{what}");
         }
-        assert_eq!(backend.asked(), 5, "{what}: then it is left alone");
-        assert_eq!((told(&world, Asking::LeftAlone), world.metrics().forward_left_alone.get()), (2, 1), "{what}");
+        let (asked, left_alone) = if unwell { (5, 2) } else { (7, 0) };
+        assert_eq!(backend.asked(), asked, "{what}: then it is left alone");
+        assert_eq!(told(&world, Asking::LeftAlone), left_alone, "{what}");
+        assert_eq!(world.metrics().forward_left_alone.get(), i64::from(unwell), "{what}");
         assert_eq!(world.metrics().players.get(), 0);
+        let ada = shows(&world, BOTH[0], "Cookie", "sessionid=ada").await;
+        assert_eq!(ada, if unwell { Err(1013) } else { Ok("7".into()) }, "{what}");
         world.player(Transport::WebSocket, "eve", "").await;
     }
     assert_eq!(trap.connections.load(Ordering::Relaxed), 0, "no redirect is followed");
@@ -614,6 +640,90 @@ async fn an_answer_is_used_again_only_as_long_as_the_backend_and_the_operator_al
         shows(&world, Transport::WebSocket, "Cookie", "sessionid=bob").await.unwrap();
         assert_eq!(backend.asked(), expected + 1, "another cookie is another question");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_others_do_wrong_is_one_line_that_says_who_and_what_and_that_it_goes_on() {
+    let (good, evil) = (IssuerKey::new(), IssuerKey::new());
+    let service = Fake::start(knows_ada).await;
+    let publish = |reply: Reply| {
+        service.set(move |head| if head.starts_with("GET /jwks ") { reply.clone() } else { knows_ada(head) });
+    };
+    publish(ok(set_of([&good])));
+    let (directory, signer) = (scratch(), fresh_signer());
+    write_certificate(&directory);
+    write_keys(&directory, &[&signer]);
+    let settings = format!(
+        "[[issuers]]\nname = \"id\"\nprofile = \"muster\"\njwks_url = \"{}\"\n\
+         [forward]\nurl = \"{}\"\ncookies = [\"sessionid\"]\n[revocations]\nfile = \"revoked.jsonl\"\n",
+        service.url("/jwks"),
+        service.url("/whoami")
+    );
+    std::fs::write(directory.join("muster.toml"), settings).unwrap();
+    std::fs::write(directory.join("revoked.jsonl"), "{\"player\":\"mallory\"}\n").unwrap();
+    let server = Process::launch_in(directory, signer, &[], &[], &["--config=muster.toml"]).await;
+    let says = async |line: &str| server.wrote(line, |text| text.contains(line).then_some(())).await;
+    let enters = async |ticket: String| {
+        let opening = Opening { ticket: Some(&ticket), ..Opening::default() };
+        server.open(BOTH[0], opening).await.ok().expect("let in").welcomed().await;
+    };
+    says("the issuer's keys are in force issuer=id keys=1").await;
+
+    let moved = "Location: http://127.0.0.1:9/\r\n";
+    let weak = json!({ "keys": [good.jwk, { "kty": "RSA", "kid": "w", "n": "_".repeat(168), "e": "AQAB" }] });
+    for (reply, why) in [
+        (ok(" ".repeat(300_000)), "it answered with more than 262144 bytes"),
+        (ok("<html>Sign in</html>"), "its key set was refused: not a JWK set in JSON"),
+        (ok(weak), "its key set was refused: key 2 of the set: an RSA key of 1008 bits is too weak"),
+        (ok(set_of([&evil, &evil])), "its key set was refused: two keys have the kid"),
+        (status(500), "it answered with status 500 serving=1"),
+        (Reply::Says(302, moved, String::new()), "it answered with status 302; redirects are not followed"),
+        (Reply::Breaks, "it broke off: "),
+        (Reply::Drips, "it did not answer within 5s"),
+    ] {
+        publish(reply);
+        server.signal("HUP");
+        says(&format!("the issuer's keys stay as they were issuer=id fault={why}")).await;
+        enters(good.ticket("ada")).await;
+    }
+    publish(ok(set_of([&good])));
+    server.signal("HUP");
+    says("the issuer's keys can be fetched again issuer=id").await;
+
+    for (reply, why) in [
+        (status(500), "the backend answered with status 500\n"),
+        (ok("<html>"), "the backend's answer describes no player: it is not a JSON object"),
+        (ok(r#"{"sub":7,"role":"admin"}"#), "the backend's answer describes no player: the claim `role`"),
+        (Reply::Says(302, moved, String::new()), "the backend answered with status 302; redirects are not followed\n"),
+        (Reply::Hangs, "the backend did not answer within 2s"),
+    ] {
+        service.set(move |_| reply.clone());
+        let refused = connector_to(server.address, server.hash, BOTH[0]).header("Cookie", "sessionid=ada");
+        assert!(matches!(refused.connect().await, Err(ConnectError::Refused(refused)) if refused.code == 1013), "{why}");
+        says(&format!("the backend that knows the players failed fault={why}")).await;
+        enters(good.ticket("ada")).await;
+    }
+    assert!(server.metric("muster_forward_requests_total{outcome=\"bad-answer\"}").await == 4);
+
+    for (text, why) in [
+        ("{\"player\":\"eve\"}\n{\"player\":}\n", "revoked.jsonl:2: not a revocation in JSON: "),
+        ("{\"player\":\"eve\"}\n\n{\"plaier\":\"bob\"}\n", "revoked.jsonl:3: not a revocation in JSON: unknown field `plaier`"),
+    ] {
+        std::fs::write(server.directory.join("revoked.jsonl"), text).unwrap();
+        server.signal("HUP");
+        says(&format!("the list of revocations stays as it was fault={why}")).await;
+        enters(server.ticket("eve")).await;
+        let ticket = server.ticket("mallory");
+        let refused = server.open(BOTH[0], Opening { ticket: Some(&ticket), ..Opening::default() }).await;
+        refused.err().expect("still on the list").is_problem(Code::BadTicket, "bad-ticket");
+    }
+    assert_eq!(server.metric("muster_revocation_faults_total{where=\"list\"}").await, 2);
+
+    std::fs::write(server.directory.join("keys.json"), "{").unwrap();
+    server.signal("HUP");
+    says("the keys stay as they were fault=keys.json: ").await;
+    enters(server.ticket("eve")).await;
+    assert_eq!(server.metric("muster_key_faults_total").await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

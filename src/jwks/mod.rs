@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 pub use schedule::{Promise, Schedule};
 
 use crate::clock::Clock;
-use crate::fetch::{Bounds, FetchFault, Fetcher, Url};
+use crate::fetch::{Bounds, FetchFault, Fetcher, OddStatus, Url};
 use crate::metrics::{IssuerMetrics, Refresh};
 use crate::ticket::{Algorithm, KeyFault, KeyRing, PublishedKeys};
 
@@ -81,8 +81,8 @@ pub enum Asked {
 enum RefreshFault {
     #[error("it {0}")]
     Fetch(#[from] FetchFault),
-    #[error("it answered with status {0}; redirects are not followed")]
-    Status(u16),
+    #[error("it answered with {0}")]
+    Status(OddStatus),
     #[error("its key set was refused: {0}")]
     Keys(#[from] KeyFault),
     #[error("its key set was refused: {0}")]
@@ -174,9 +174,9 @@ impl PublishedRing {
         let Inner { source, fetcher, .. } = &*self.0;
         let answer = fetcher.get(&source.url, HeaderMap::new(), BOUNDS).await?;
         if answer.status != hyper::StatusCode::OK {
-            return Err(RefreshFault::Status(answer.status.as_u16()));
+            return Err(RefreshFault::Status(OddStatus(answer.status)));
         }
-        let text = std::str::from_utf8(&answer.body).map_err(|_| KeyFault::NotAKey)?;
+        let text = std::str::from_utf8(&answer.body).map_err(|_| KeyFault::NotASet)?;
         let keys = PublishedKeys::from_text(text, source.algorithms.as_deref())?;
         publish(&keys.ring).map_err(RefreshFault::Refused)?;
         Ok(keys)
@@ -188,7 +188,10 @@ impl PublishedRing {
         let label = match outcome {
             Ok(keys) => {
                 metrics.loaded.set(i64::try_from(clock.unix().0).unwrap_or(i64::MAX));
-                let before = progress.borrow().ring.clone();
+                let Progress { over, loaded, ring: before } = progress.borrow().clone();
+                if over > 0 && !loaded && before.is_some() {
+                    tracing::info!(%issuer, "the issuer's keys can be fetched again");
+                }
                 let same =
                     before.is_some_and(|ring| ring.keys().map(|key| key.id()).eq(keys.ring.keys().map(|key| key.id())));
                 if !same {
