@@ -12,9 +12,7 @@ use std::time::{Duration, Instant};
 
 use common::process::{Process, fresh_signer, write_certificate, write_keys};
 use common::*;
-use muster::client::{
-    Client, ConnectError, Connector, Event, RequestError, Transport as Over, TransportChoice,
-};
+use muster::client::{Client, ConnectError, Connector, Event, RequestError, Transport as Over, TransportChoice};
 use muster::config::{IssuerSettings, Profile, Settings};
 use muster::fetch::{Bounds, FetchFault, Fetcher, Url};
 use muster::metrics::{Asking, Refresh};
@@ -699,7 +697,10 @@ async fn whatever_others_do_wrong_is_one_line_that_says_who_and_what_and_that_it
     ] {
         service.set(move |_| reply.clone());
         let refused = connector_to(server.address, server.hash, BOTH[0]).header("Cookie", "sessionid=ada");
-        assert!(matches!(refused.connect().await, Err(ConnectError::Refused(refused)) if refused.code == 1013), "{why}");
+        assert!(
+            matches!(refused.connect().await, Err(ConnectError::Refused(refused)) if refused.code == 1013),
+            "{why}"
+        );
         says(&format!("the backend that knows the players failed fault={why}")).await;
         enters(good.ticket("ada")).await;
     }
@@ -707,7 +708,10 @@ async fn whatever_others_do_wrong_is_one_line_that_says_who_and_what_and_that_it
 
     for (text, why) in [
         ("{\"player\":\"eve\"}\n{\"player\":}\n", "revoked.jsonl:2: not a revocation in JSON: "),
-        ("{\"player\":\"eve\"}\n\n{\"plaier\":\"bob\"}\n", "revoked.jsonl:3: not a revocation in JSON: unknown field `plaier`"),
+        (
+            "{\"player\":\"eve\"}\n\n{\"plaier\":\"bob\"}\n",
+            "revoked.jsonl:3: not a revocation in JSON: unknown field `plaier`",
+        ),
     ] {
         std::fs::write(server.directory.join("revoked.jsonl"), text).unwrap();
         server.signal("HUP");

@@ -312,8 +312,7 @@ impl Admission {
     /// Verifies a ticket; one whose key is not known waits, within bounds, for its issuer to be asked.
     async fn verify(&self, ticket: &str) -> Result<Verified, Fault> {
         match self.judge_ticket(ticket) {
-            Err(refusal)
-                if refusal.fault == TicketFault::UnknownKey && !self.0.elsewhere.published.is_empty() => {}
+            Err(refusal) if refusal.fault == TicketFault::UnknownKey && !self.0.elsewhere.published.is_empty() => {}
             outcome => return outcome.map_err(Fault::Ticket),
         }
         match self.ask_issuers(ticket).await {
