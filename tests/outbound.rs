@@ -691,7 +691,7 @@ async fn whatever_others_do_wrong_is_one_line_that_says_who_and_what_and_that_it
     for (reply, why) in [
         (status(500), "the backend answered with status 500\n"),
         (ok("<html>"), "the backend's answer describes no player: it is not a JSON object"),
-        (ok(r#"{"sub":7,"role":"admin"}"#), "the backend's answer describes no player: the claim `role`"),
+        (ok(r#"{"sub":7,"role":"admin"}"#), "the backend's answer describes no player: its `role` is not"),
         (Reply::Says(302, moved, String::new()), "the backend answered with status 302; redirects are not followed\n"),
         (Reply::Hangs, "the backend did not answer within 2s"),
     ] {

@@ -88,6 +88,8 @@ fn in_answer(fault: TicketFault) -> String {
     match fault {
         TicketFault::UnreadableClaims => "it is not a JSON object with unique names".to_owned(),
         TicketFault::Expired => "its `session_exp` has passed".to_owned(),
+        TicketFault::MissingClaim(name) => format!("its `{name}` is missing"),
+        TicketFault::BadClaim(name) => format!("its `{name}` is not of the right type or form"),
         fault => fault.to_string(),
     }
 }

@@ -51,11 +51,17 @@ pub enum TicketFault {
     #[error("the ticket is for other nodes")]
     WrongNode,
     /// A required claim is not there.
-    #[error("the claim `{0}` is missing")]
+    #[error("the claim {} is missing", named(.0))]
     MissingClaim(&'static str),
     /// A claim of the wrong type, out of its bounds, or not a valid identifier.
-    #[error("the claim `{0}` is not of the right type or form")]
+    #[error("the claim {} is not of the right type or form", named(.0))]
     BadClaim(&'static str),
+}
+
+/// A claim as its issuer may know it: some stand in others for those that a ticket has.
+fn named(claim: &str) -> String {
+    let mapped = matches!(claim, "sub" | "name" | "role" | "game" | "lobby" | "actions");
+    format!("`{claim}`{}", if mapped { ", or the one that stands for it," } else { "" })
 }
 
 impl TicketFault {
