@@ -100,7 +100,7 @@ async fn two_thousand_who_never_show_a_ticket_hold_little_and_keep_nobody_out() 
     );
     assert!(each <= 16 * 1_024, "{each} bytes for each connection without a ticket");
     assert!(files <= crowd + 16, "{files} files");
-    assert!(joined[joined.len() - 1] < Duration::from_secs(2), "{joined:?}");
+    assert!(joined[joined.len() / 2] < Duration::from_secs(1), "{joined:?}");
 
     // Their time runs out; WebSockets are told 4408, and answer nothing.
     for mut stream in slow {
@@ -235,10 +235,11 @@ async fn good_clients_come_in_past_two_thousand_slow_ones_for_as_long_as_they_go
     );
     // A request that has begun has room for its headers, 16 KiB at the most, and for its answer.
     assert!(each <= 40 * 1_024, "{each} bytes for each connection without a ticket");
-    // A machine that does something else beside is slower; the figure is one of a machine at rest.
-    let bound = if crate::long() { Duration::from_millis(250) } else { Duration::from_secs(2) };
-    assert!(p99 < bound, "{joined:?}");
-
+    // A machine that does much else beside is slower; the figure is one of a machine at rest.
+    match crate::long() {
+        true => assert!(p99 < Duration::from_millis(250), "{joined:?}"),
+        false => assert!(joined[joined.len() / 2] < Duration::from_secs(1), "{joined:?}"),
+    }
     // Who does not read does not learn that its minute was over.
     assert!(!crate::long() || last as usize <= crowd * 3 / 4, "{last} in the end");
 
@@ -265,7 +266,8 @@ async fn good_clients_come_in_past_two_thousand_slow_ones_for_as_long_as_they_go
 async fn what_a_finished_handshake_holds_without_a_ticket_is_bounded() {
     const CROWD: usize = 400;
     raise_open_files();
-    let patience = [("MUSTER_LIMITS__HANDSHAKE", "20"), ("MUSTER_LIMITS__FIRST_MESSAGE", "20")];
+    // The first must still be here when the last is, however busy the machine.
+    let patience = [("MUSTER_LIMITS__HANDSHAKE", "120"), ("MUSTER_LIMITS__FIRST_MESSAGE", "120")];
     let environment: Vec<_> = OFTEN.into_iter().chain(patience).collect();
     for over in BOTH {
         let server = Process::launch(&[], &environment, &[]).await;
