@@ -663,7 +663,7 @@ async fn whatever_others_do_wrong_is_one_line_that_says_who_and_what_and_that_it
     let says = async |line: &str| server.wrote(line, |text| text.contains(line).then_some(())).await;
     let enters = async |ticket: String| {
         let opening = Opening { ticket: Some(&ticket), ..Opening::default() };
-        server.open(BOTH[0], opening).await.ok().expect("let in").welcomed().await;
+        server.open(BOTH[0], opening).await.expect("let in").welcomed().await;
     };
     says("the issuer's keys are in force issuer=id keys=1").await;
 
