@@ -88,6 +88,17 @@ pub enum FetchFault {
     TooLarge(usize),
 }
 
+/// A status that is no answer to what was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OddStatus(pub StatusCode);
+
+impl fmt::Display for OddStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let redirects = if self.0.is_redirection() { "; redirects are not followed" } else { "" };
+        write!(f, "status {}{redirects}", self.0.as_u16())
+    }
+}
+
 /// Authorities that cannot be used. The operator is at fault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadAuthorities {

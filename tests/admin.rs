@@ -247,6 +247,7 @@ async fn a_kicked_player_goes_and_comes_back_only_with_a_new_ticket() {
         let mut ada = world.player(transport, "ada/first", "").await;
         let (status, answer) = ask(admin, "DELETE", "/v1/players/ada%2Ffirst?revoke=true", None).await;
         assert_eq!((status, &answer["revocation"]["player"]), (200, &json!("ada/first")), "{answer}");
+        assert_eq!(answer["sent_away"], 1, "{answer}");
         ada.is_told(Code::Kicked, "kicked").await;
         let again = issued_ago(&world, "ada/first", 1);
         world.is_refused(transport, with_ticket(&again), Code::BadTicket, "bad-ticket").await;
@@ -301,6 +302,17 @@ async fn keys_are_read_again_through_the_api_and_a_minted_ticket_joins() {
         let _newer = world.arrive(transport, with_ticket(&ticket)).await;
         ada.is_told(Code::Replaced, "replaced").await;
     }
+    // It may be minted to do less than others.
+    let (ticket, _) = minted(admin, json!({ "sub": "bob", "actions": ["chat"] })).await;
+    let mut bob = world.arrive(BOTH[0], with_ticket(&ticket)).await;
+    let refused = bob.request(Request::Create(spec("Mine"))).await.expect_err("refused");
+    assert_eq!((refused.code, refused.reason.as_str()), (Code::Forbidden.number(), "forbidden"));
+    for wrong in [json!({ "actions": ["fly"] }), json!({ "claims": { "actions": ["chat"] } })] {
+        let mut wish = json!({ "sub": "bob" });
+        wish.as_object_mut().unwrap().extend(wrong.as_object().unwrap().clone());
+        assert_eq!(ask(admin, "POST", "/v1/tickets", Some(wish)).await.0, 400, "{wrong}");
+    }
+
     write_keys(world.directory(), &[&new]);
     let (status, answer) = ask(admin, "POST", "/v1/keys/reload", None).await;
     let kids: Vec<&str> = answer["keys"].as_array().unwrap().iter().map(|key| key["kid"].as_str().unwrap()).collect();

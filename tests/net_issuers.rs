@@ -91,8 +91,8 @@ async fn a_refresh_token_is_refused_and_a_page_can_read_why() {
     page.is_told(Code::BadTicket, "bad-ticket").await;
     // Whose it is its signature says; what nobody known has signed is nobody's.
     by_bearer(&world, &token(NEW_SECRET, "access"), "").await.err().unwrap();
-    is_counted(&world, "muster_tickets_refused_total{issuer=\"site\"} 2");
-    is_counted(&world, "muster_tickets_refused_total{issuer=\"muster\"} 0");
+    is_counted(&world, "muster_tickets_refused_total{issuer=\"site\",reason=\"claims\"} 2");
+    is_counted(&world, "muster_tickets_refused_total{issuer=\"muster\",reason=\"claims\"} 0");
     is_counted(&world, "muster_admitted_total{issuer=\"site\"} 0");
 }
 
@@ -118,6 +118,7 @@ async fn a_key_directory_is_read_again_and_one_bad_file_leaves_the_old_keys() {
     std::fs::write(world.directory().join("site/broken.pem"), "no key").unwrap();
     write_key(world.directory(), NEW_SECRET);
     world.server.reload();
+    is_counted(&world, "muster_key_faults_total 1");
     by_bearer(&world, &token(SECRET, "access"), "").await.expect("the old keys serve").welcomed().await;
     std::fs::remove_file(world.directory().join("site/broken.pem")).unwrap();
     world.server.reload();

@@ -10,14 +10,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use common::process::{Process, fresh_signer, write_certificate, write_keys};
 use common::*;
-use muster::client::{Client, ConnectError, Connector, Event, Transport as Over, TransportChoice};
+use muster::client::{Client, ConnectError, Connector, Event, RequestError, Transport as Over, TransportChoice};
 use muster::config::{IssuerSettings, Profile, Settings};
 use muster::fetch::{Bounds, FetchFault, Fetcher, Url};
 use muster::metrics::{Asking, Refresh};
 use muster::outbox::Transport;
 use muster::ticket::{Algorithm, KeyHint, Signer, generate_key};
-use muster::wire::Code;
+use muster::wire::{Code, WireRole};
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -31,6 +32,8 @@ enum Reply {
     Hangs,
     /// A byte now and then, for ever.
     Drips,
+    /// Half of an answer, and the end.
+    Breaks,
 }
 
 fn ok(body: impl ToString) -> Reply {
@@ -91,6 +94,10 @@ impl Fake {
                     }
                 }
                 Reply::Hangs => std::future::pending().await,
+                Reply::Breaks => {
+                    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{").await;
+                    return;
+                }
                 Reply::Drips => {
                     let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n").await;
                     while stream.write_all(b" ").await.is_ok() {
@@ -167,6 +174,12 @@ async fn enter(world: &World, transport: Transport, ticket: &str) -> Result<(), 
     }
 }
 
+/// What SIGHUP does: it makes the certificate of development anew, too.
+fn reload(world: &mut World) {
+    world.server.reload();
+    world.hash = world.server.certificate_hash().unwrap();
+}
+
 fn refreshes(world: &World, outcome: Refresh) -> u64 {
     world.metrics().of_issuer("id").refreshes.of(outcome).get()
 }
@@ -191,6 +204,26 @@ async fn a_player_whose_key_was_published_just_now_gets_in_and_one_whose_key_was
     assert!(head.starts_with("get /jwks http/1.1\r\n") && head.contains("user-agent: muster/"), "{head}");
     assert!(world.metrics().of_issuer("id").loaded.get() > 0);
     assert!(world.metrics().expose().contains("muster_jwks_refreshes_total{issuer=\"id\",outcome=\"loaded\"}"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_the_issuer_has_taken_back_opens_nothing_once_the_operator_says_so() {
+    let (leaked, other) = (IssuerKey::new(), IssuerKey::new());
+    let keys = set_of([&leaked, &other]);
+    let issuer = Fake::start(move |_| ok(&keys)).await;
+    // With the default interval: no fetch of the background comes while this runs.
+    let mut world = World::with(believing(issuer.url("/jwks"))).await;
+    assert_eq!(enter(&world, BOTH[0], &leaked.ticket("ada")).await, Ok(()));
+    let keys = set_of([&other]);
+    issuer.set(move |_| ok(&keys));
+    assert_eq!(enter(&world, BOTH[0], &leaked.ticket("ada")).await, Ok(()), "nobody has asked since");
+    let asked = refreshes(&world, Refresh::Loaded);
+    reload(&mut world);
+    world.until("it was asked", |world| refreshes(world, Refresh::Loaded) > asked).await;
+    for transport in BOTH {
+        assert_eq!(enter(&world, transport, &leaked.ticket("ada")).await, Err(Some(4401)));
+        assert_eq!(enter(&world, transport, &other.ticket("bob")).await, Ok(()));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -330,7 +363,8 @@ fn asking(url: String) -> impl Fn(&mut Settings) {
         settings.forward.url = Some(url.clone());
         settings.forward.cookies = vec!["sessionid".into()];
         settings.forward.headers = vec!["X-Session".into()];
-        settings.forward.timeout = Duration::from_millis(300);
+        // A busy machine is no failing backend.
+        settings.forward.timeout = SOON;
     }
 }
 
@@ -342,14 +376,18 @@ fn knows_ada(head: &str) -> Reply {
     }
 }
 
+fn connector(world: &World, transport: Transport, name: &str, value: &str) -> Connector {
+    connector_to(world.address(), world.hash, transport).header(name, value)
+}
+
+fn connector_to(address: SocketAddr, hash: [u8; 32], transport: Transport) -> Connector {
+    let over = if transport == Transport::WebSocket { Over::WebSocket } else { Over::WebTransport };
+    Connector::new(format!("muster://{address}")).transport(TransportChoice::Only(over)).certificate_hash(hash)
+}
+
 /// A player who shows a header to the server over a transport.
 async fn shows(world: &World, transport: Transport, name: &str, value: &str) -> Result<String, u16> {
-    let over = if transport == Transport::WebSocket { Over::WebSocket } else { Over::WebTransport };
-    let connector = Connector::new(format!("muster://{}", world.address()))
-        .transport(TransportChoice::Only(over))
-        .certificate_hash(world.hash)
-        .header(name, value);
-    match connector.connect().await {
+    match connector(world, transport, name, value).connect().await {
         Ok(mut client) => {
             let player = soon("an arrival", arrived(&mut client)).await;
             client.close().await;
@@ -403,31 +441,131 @@ async fn a_player_is_who_the_backend_says_until_it_says_otherwise() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_backend_that_fails_lets_nobody_in_and_is_left_alone_after_five_times() {
+async fn what_the_backend_says_a_player_may_do_binds_as_in_a_ticket() {
+    let backend = Fake::start(knows_ada).await;
+    let world = World::with(asking(backend.url("/whoami"))).await;
+    let mut host = world.player(BOTH[0], "host", "").await;
+    let ours = create(&mut host, spec("Ours")).await;
+    let mut other = world.player(BOTH[0], "other", "").await;
+    let theirs = lobby_wish(create(&mut other, spec("Theirs")).await.id);
+    for transport in BOTH {
+        // It arrives where it is bound to, without having wished for it.
+        let answer = json!({ "sub": 7, "lobby": ours.id.to_string(), "role": "spectator", "actions": ["chat"] });
+        backend.set(move |_| ok(&answer));
+        let mut ada = connector(&world, transport, "Cookie", "sessionid=ada").connect().await.unwrap();
+        assert_eq!(soon("an arrival", arrived(&mut ada)).await, "7");
+        let seen = host.lobby("a spectator", |view| view.members.iter().any(|m| m.player == player("7"))).await;
+        let member = seen.members.iter().find(|member| member.player == player("7")).unwrap();
+        assert_eq!(member.role, WireRole::Spectator);
+        assert_eq!(ada.chat("hello").await, Ok(()));
+        for refused in [ada.join(theirs.clone()).await, ada.create(spec("Mine")).await, ada.ready(true).await] {
+            assert!(matches!(&refused, Err(RequestError::Refused(refused)) if refused.code == 4403), "{refused:?}");
+        }
+        ada.close().await;
+        host.lobby("alone again", |view| view.members.len() == 1).await;
+
+        backend.set(|_| ok(json!({ "sub": 7, "game": "duel" })));
+        let ada = connector(&world, transport, "Cookie", "sessionid=ada").connect().await.unwrap();
+        let refused = ada.join("quick:tiny").await;
+        assert!(matches!(&refused, Err(RequestError::Refused(refused)) if refused.code == 4403), "{refused:?}");
+        ada.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_player_whom_the_backend_let_in_is_sent_away_and_stays_out_while_it_is_on_the_list() {
+    let list = scratch().join("revoked.jsonl");
+    std::fs::write(&list, "").unwrap();
+    let allowed = "Cache-Control: max-age=60\r\n";
+    let backend = Fake::start(move |_| Reply::Says(200, allowed, r#"{"sub":"7"}"#.into())).await;
+    let mut world = World::with(|settings| {
+        asking(backend.url("/whoami"))(settings);
+        settings.forward.cache = Duration::from_secs(60);
+        settings.revocations.file = Some(list.clone());
+    })
+    .await;
+    let mut inside = Vec::new();
+    for (transport, cookie) in BOTH.into_iter().zip(["sessionid=a", "sessionid=b"]) {
+        backend.set(move |head| {
+            let sub = if head.contains("sessionid=a") { 7 } else { 8 };
+            Reply::Says(200, allowed, json!({ "sub": sub }).to_string())
+        });
+        let mut client = connector(&world, transport, "Cookie", cookie).connect().await.unwrap();
+        soon("an arrival", arrived(&mut client)).await;
+        inside.push(client);
+    }
+    std::fs::write(&list, "{\"player\":\"7\"}\n{\"player\":\"8\"}\n").unwrap();
+    let began = Instant::now();
+    reload(&mut world);
+    for client in &mut inside {
+        // The client asks once more with what it has, and is refused.
+        let refused = soon("an end", async {
+            loop {
+                if let Some(Event::Reconnecting { cause: ConnectError::Refused(refused), .. }) = client.next().await {
+                    return refused;
+                }
+            }
+        })
+        .await;
+        assert_eq!((refused.code, refused.slug.as_str()), (4403, "revoked"));
+    }
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    // What was kept of the backend's answer does not help, nor does a new one.
+    for cookie in ["sessionid=a", "sessionid=b", "sessionid=a; x=y"] {
+        for transport in BOTH {
+            assert_eq!(shows(&world, transport, "Cookie", cookie).await, Err(4401), "{cookie}");
+        }
+    }
+    std::fs::write(&list, "{\"player\":\"8\"}\n").unwrap();
+    reload(&mut world);
+    world.until("the new list", |world| world.metrics().revocations.get() == 1).await;
+    assert_eq!(shows(&world, BOTH[0], "Cookie", "sessionid=a").await, Ok("7".into()));
+    std::fs::remove_dir_all(list.parent().unwrap()).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backend_that_fails_is_left_alone_after_five_times_and_one_that_answers_oddly_is_not() {
     let trap = Fake::start(|_| ok(r#"{"sub":"mallory"}"#)).await;
     let redirect = format!("Location: {}\r\n", trap.url("/")).leak();
     let table = [
-        ("a fault", status(500)),
-        ("a hang", Reply::Hangs),
-        ("drops of an answer", Reply::Drips),
-        ("no JSON", ok("<html>")),
-        ("no player", ok(r#"{"user":null}"#)),
-        ("a player that is none", ok(r#"{"sub":"a\u0000b"}"#)),
-        ("very much", ok(json!({ "sub": "7", "more": "x".repeat(20_000) }))),
-        ("a redirect", Reply::Says(302, redirect, r#"{"sub":"7"}"#.into())),
-        ("no content", status(204)),
+        ("a fault", status(500), true),
+        ("out of service", status(503), true),
+        ("too many requests", status(429), true),
+        ("a hang", Reply::Hangs, true),
+        ("drops of an answer", Reply::Drips, true),
+        ("half of an answer", Reply::Breaks, true),
+        // It is well, and says something odd of one player: the others are let in.
+        ("a cookie that it does not take", status(400), false),
+        ("no JSON", ok("<html>"), false),
+        ("no player", ok(r#"{"user":null}"#), false),
+        ("a player that is none", ok(r#"{"sub":"a\u0000b"}"#), false),
+        ("a session that is over", ok(r#"{"sub":"7","session_exp":1}"#), false),
+        ("very much", ok(json!({ "sub": "7", "more": "x".repeat(20_000) })), false),
+        ("a redirect", Reply::Says(302, redirect, r#"{"sub":"7"}"#.into()), false),
+        ("no content", status(204), false),
     ];
-    for (what, reply) in table {
+    for (what, reply, unwell) in table {
         let backend = Fake::start(knows_ada).await;
-        let world = World::with(asking(backend.url("/whoami"))).await;
-        backend.set(move |_| reply.clone());
+        let never = matches!(reply, Reply::Hangs | Reply::Drips);
+        let world = World::with(|settings| {
+            asking(backend.url("/whoami"))(settings);
+            if never {
+                settings.forward.timeout = Duration::from_millis(300);
+            }
+        })
+        .await;
+        backend.set(move |head| if head.contains("sessionid=ada") { knows_ada(head) } else { reply.clone() });
         for attempt in 0..7 {
             let transport = BOTH[attempt % 2];
-            assert_eq!(shows(&world, transport, "Cookie", "sessionid=ada").await, Err(1013), "{what}");
+            assert_eq!(shows(&world, transport, "Cookie", "sessionid=odd").await, Err(1013), "{what}");
         }
-        assert_eq!(backend.asked(), 5, "{what}: then it is left alone");
-        assert_eq!((told(&world, Asking::LeftAlone), world.metrics().forward_left_alone.get()), (2, 1), "{what}");
+        let (asked, left_alone) = if unwell { (5, 2) } else { (7, 0) };
+        assert_eq!(backend.asked(), asked, "{what}: then it is left alone");
+        assert_eq!(told(&world, Asking::LeftAlone), left_alone, "{what}");
+        assert_eq!(world.metrics().forward_left_alone.get(), i64::from(unwell), "{what}");
         assert_eq!(world.metrics().players.get(), 0);
+        let ada = shows(&world, BOTH[0], "Cookie", "sessionid=ada").await;
+        assert_eq!(ada, if unwell { Err(1013) } else { Ok("7".into()) }, "{what}");
         world.player(Transport::WebSocket, "eve", "").await;
     }
     assert_eq!(trap.connections.load(Ordering::Relaxed), 0, "no redirect is followed");
@@ -500,6 +638,96 @@ async fn an_answer_is_used_again_only_as_long_as_the_backend_and_the_operator_al
         shows(&world, Transport::WebSocket, "Cookie", "sessionid=bob").await.unwrap();
         assert_eq!(backend.asked(), expected + 1, "another cookie is another question");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_others_do_wrong_is_one_line_that_says_who_and_what_and_that_it_goes_on() {
+    let (good, evil) = (IssuerKey::new(), IssuerKey::new());
+    let service = Fake::start(knows_ada).await;
+    let publish = |reply: Reply| {
+        service.set(move |head| if head.starts_with("GET /jwks ") { reply.clone() } else { knows_ada(head) });
+    };
+    publish(ok(set_of([&good])));
+    let (directory, signer) = (scratch(), fresh_signer());
+    write_certificate(&directory);
+    write_keys(&directory, &[&signer]);
+    let settings = format!(
+        "[[issuers]]\nname = \"id\"\nprofile = \"muster\"\njwks_url = \"{}\"\n\
+         [forward]\nurl = \"{}\"\ncookies = [\"sessionid\"]\n[revocations]\nfile = \"revoked.jsonl\"\n",
+        service.url("/jwks"),
+        service.url("/whoami")
+    );
+    std::fs::write(directory.join("muster.toml"), settings).unwrap();
+    std::fs::write(directory.join("revoked.jsonl"), "{\"player\":\"mallory\"}\n").unwrap();
+    let server = Process::launch_in(directory, signer, &[], &[], &["--config=muster.toml"]).await;
+    let says = async |line: &str| server.wrote(line, |text| text.contains(line).then_some(())).await;
+    let enters = async |ticket: String| {
+        let opening = Opening { ticket: Some(&ticket), ..Opening::default() };
+        server.open(BOTH[0], opening).await.expect("let in").welcomed().await;
+    };
+    says("the issuer's keys are in force issuer=id keys=1").await;
+
+    let moved = "Location: http://127.0.0.1:9/\r\n";
+    let weak = json!({ "keys": [good.jwk, { "kty": "RSA", "kid": "w", "n": "_".repeat(168), "e": "AQAB" }] });
+    for (reply, why) in [
+        (ok(" ".repeat(300_000)), "it answered with more than 262144 bytes"),
+        (ok("<html>Sign in</html>"), "its key set was refused: not a JWK set in JSON"),
+        (ok(weak), "its key set was refused: key 2 of the set: an RSA key of 1008 bits is too weak"),
+        (ok(set_of([&evil, &evil])), "its key set was refused: two keys have the kid"),
+        (status(500), "it answered with status 500 serving=1"),
+        (Reply::Says(302, moved, String::new()), "it answered with status 302; redirects are not followed"),
+        (Reply::Breaks, "it broke off: "),
+        (Reply::Drips, "it did not answer within 5s"),
+    ] {
+        publish(reply);
+        server.signal("HUP");
+        says(&format!("the issuer's keys stay as they were issuer=id fault={why}")).await;
+        enters(good.ticket("ada")).await;
+    }
+    publish(ok(set_of([&good])));
+    server.signal("HUP");
+    says("the issuer's keys can be fetched again issuer=id").await;
+
+    for (reply, why) in [
+        (status(500), "the backend answered with status 500\n"),
+        (ok("<html>"), "the backend's answer describes no player: it is not a JSON object"),
+        (ok(r#"{"sub":7,"role":"admin"}"#), "the backend's answer describes no player: its `role` is not"),
+        (Reply::Says(302, moved, String::new()), "the backend answered with status 302; redirects are not followed\n"),
+        (Reply::Hangs, "the backend did not answer within 2s"),
+    ] {
+        service.set(move |_| reply.clone());
+        let refused = connector_to(server.address, server.hash, BOTH[0]).header("Cookie", "sessionid=ada");
+        assert!(
+            matches!(refused.connect().await, Err(ConnectError::Refused(refused)) if refused.code == 1013),
+            "{why}"
+        );
+        says(&format!("the backend that knows the players failed fault={why}")).await;
+        enters(good.ticket("ada")).await;
+    }
+    assert!(server.metric("muster_forward_requests_total{outcome=\"bad-answer\"}").await == 4);
+
+    for (text, why) in [
+        ("{\"player\":\"eve\"}\n{\"player\":}\n", "revoked.jsonl:2: not a revocation in JSON: "),
+        (
+            "{\"player\":\"eve\"}\n\n{\"plaier\":\"bob\"}\n",
+            "revoked.jsonl:3: not a revocation in JSON: unknown field `plaier`",
+        ),
+    ] {
+        std::fs::write(server.directory.join("revoked.jsonl"), text).unwrap();
+        server.signal("HUP");
+        says(&format!("the list of revocations stays as it was fault={why}")).await;
+        enters(server.ticket("eve")).await;
+        let ticket = server.ticket("mallory");
+        let refused = server.open(BOTH[0], Opening { ticket: Some(&ticket), ..Opening::default() }).await;
+        refused.err().expect("still on the list").is_problem(Code::BadTicket, "bad-ticket");
+    }
+    assert_eq!(server.metric("muster_revocation_faults_total{where=\"list\"}").await, 2);
+
+    std::fs::write(server.directory.join("keys.json"), "{").unwrap();
+    server.signal("HUP");
+    says("the keys stay as they were fault=keys.json: ").await;
+    enters(server.ticket("eve")).await;
+    assert_eq!(server.metric("muster_key_faults_total").await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

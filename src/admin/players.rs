@@ -72,7 +72,7 @@ pub async fn kick(
     if revokes {
         // Who has come back in between is found by this.
         let line = RevocationLine { player: Some(player.as_str().to_owned()), ..RevocationLine::default() };
-        return revocations::carry_out(&desk, &line).await;
+        return revocations::carry_out(&desk, &line, usize::from(kicked)).await;
     }
     if kicked { Json(json!({ "kicked": true })).into_response() } else { not_found("no such player is here") }
 }

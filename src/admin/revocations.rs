@@ -21,7 +21,7 @@ use crate::wire::Code;
 /// `POST /v1/revocations`.
 pub async fn revoke(State(desk): State<Arc<Desk>>, request: Request) -> Response {
     match body::json(request).await {
-        Ok(line) => carry_out(&desk, &line).await,
+        Ok(line) => carry_out(&desk, &line, 0).await,
         Err(refusal) => *refusal,
     }
 }
@@ -60,8 +60,8 @@ pub async fn list(State(desk): State<Arc<Desk>>, query: Result<Query<ListParamet
     Json(json!({ "revocations": entries, "total": total })).into_response()
 }
 
-/// Makes a revocation of what was asked for and says what became of it.
-pub async fn carry_out(desk: &Desk, line: &RevocationLine) -> Response {
+/// Makes a revocation of what was asked for and says what became of it; players who went for it just before count.
+pub async fn carry_out(desk: &Desk, line: &RevocationLine, gone: usize) -> Response {
     let now = desk.admission.hub().clock().unix();
     let revocation = match complete(line, now, desk.keys.longest_use()) {
         Ok(revocation) => revocation,
@@ -70,6 +70,7 @@ pub async fn carry_out(desk: &Desk, line: &RevocationLine) -> Response {
     match desk.admission.revoke(&revocation).await {
         Err(fault) => status_problem(StatusCode::SERVICE_UNAVAILABLE, "not-revoked", Some(&fault.to_string())),
         Ok(RevokeOutcome { sent_away, kept: Kept::NotYet(why) }) => {
+            let sent_away = sent_away + gone;
             let detail = format!(
                 "it is in force and {sent_away} players were sent away, but a restart would forget it: the store \
                  cannot be written ({why}); it is tried again by itself"
@@ -78,7 +79,7 @@ pub async fn carry_out(desk: &Desk, line: &RevocationLine) -> Response {
         }
         Ok(RevokeOutcome { sent_away, kept }) => Json(json!({
             "revocation": RevocationLine::from(&revocation),
-            "sent_away": sent_away,
+            "sent_away": sent_away + gone,
             "kept": if kept == Kept::OnDisk { "disk" } else { "memory" },
         }))
         .into_response(),

@@ -28,6 +28,7 @@ struct Wish {
     session: Option<Value>,
     rating: Option<Value>,
     party: Option<Value>,
+    actions: Option<Value>,
     session_exp: Option<Value>,
     /// Seconds.
     lifetime: Option<u64>,
@@ -92,7 +93,7 @@ pub async fn revoke(
         Err(refusal) => return *refusal,
     };
     let jti = jti.ok().map(|Path(jti)| jti);
-    revocations::carry_out(&desk, &RevocationLine { jti, until, ..RevocationLine::default() }).await
+    revocations::carry_out(&desk, &RevocationLine { jti, until, ..RevocationLine::default() }, 0).await
 }
 
 impl Wish {
@@ -102,7 +103,7 @@ impl Wish {
         if let Some(taken) = more.keys().find(|name| TAKEN.contains(&name.as_str())) {
             return Err(taken.clone());
         }
-        let Self { name, role, game, lobby, session, rating, party, session_exp, .. } = self;
+        let Self { name, role, game, lobby, session, rating, party, actions, session_exp, .. } = self;
         let known = [
             ("name", name),
             ("role", role),
@@ -111,6 +112,7 @@ impl Wish {
             ("session", session),
             ("rating", rating),
             ("party", party),
+            ("actions", actions),
             ("session_exp", session_exp),
         ];
         more.extend(known.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?))));
@@ -119,7 +121,7 @@ impl Wish {
 }
 
 /// Claims that the body has members for, or that the server sets.
-const TAKEN: [&str; 16] = [
+const TAKEN: [&str; 17] = [
     "iss",
     "aud",
     "sub",
@@ -135,6 +137,7 @@ const TAKEN: [&str; 16] = [
     "session",
     "rating",
     "party",
+    "actions",
     "session_exp",
 ];
 

@@ -32,10 +32,10 @@ use crate::hub::{Arrival, Hub, JoinFault, Place, Target, encode_goodbye};
 use crate::jwks::{Asked, PublishedRing};
 use crate::limits::Limits;
 use crate::lobby::Role;
-use crate::metrics::{IssuerTickets, Resume};
+use crate::metrics::{IssuerTickets, Resume, TicketRefusal};
 use crate::request::{BadRequest, Carriers, Credentials, OpenRequest, PassedNames, RawTicket};
 use crate::text::{DisplayName, TextFault};
-use crate::ticket::{self, LobbyBinding, TicketFault, Verified, Verifier};
+use crate::ticket::{self, LobbyBinding, Refusal, TicketFault, Verified, Verifier};
 use crate::wire::{ClientFrame, ClientMessage, Code, Goodbye, ServerMessage, decode_client, encode_server};
 
 /// Decides who gets in. Cheap to clone.
@@ -106,8 +106,8 @@ impl From<Code> for Refused {
 enum Fault {
     #[error("the node is draining")]
     Draining,
-    #[error("ticket: {0}")]
-    Ticket(#[from] TicketFault),
+    #[error("{0}")]
+    Ticket(Refusal),
     #[error("the ticket was revoked")]
     Revoked,
     #[error("name: {0}")]
@@ -312,23 +312,22 @@ impl Admission {
     /// Verifies a ticket; one whose key is not known waits, within bounds, for its issuer to be asked.
     async fn verify(&self, ticket: &str) -> Result<Verified, Fault> {
         match self.judge_ticket(ticket) {
-            Err(TicketFault::UnknownKey) if !self.0.elsewhere.published.is_empty() => {}
-            outcome => return Ok(outcome?),
+            Err(refusal) if refusal.fault == TicketFault::UnknownKey && !self.0.elsewhere.published.is_empty() => {}
+            outcome => return outcome.map_err(Fault::Ticket),
         }
         match self.ask_issuers(ticket).await {
             // Unknown there: the keys of this machine may have been read again meanwhile.
-            Asked::Known | Asked::Unknown => Ok(self.judge_ticket(ticket)?),
+            Asked::Known | Asked::Unknown => self.judge_ticket(ticket).map_err(Fault::Ticket),
             Asked::Unavailable => Err(Fault::KeysUnavailable),
         }
     }
 
-    fn judge_ticket(&self, ticket: &str) -> Result<Verified, TicketFault> {
-        let verifier = self.verifier();
-        verifier.judge(ticket, self.0.hub.clock().unix()).map(|(verified, _)| verified).map_err(|refusal| {
-            if let Some(issuer) = refusal.issuer {
-                self.0.tickets.refused.of(&issuer).inc();
+    fn judge_ticket(&self, ticket: &str) -> Result<Verified, Refusal> {
+        let judged = self.verifier().judge(ticket, self.0.hub.clock().unix());
+        judged.map(|(verified, _)| verified).inspect_err(|refusal| {
+            if let Some(issuer) = &refusal.issuer {
+                self.0.tickets.refused.of(issuer).of(TicketRefusal::of(refusal.fault)).inc();
             }
-            refusal.fault
         })
     }
 
@@ -393,7 +392,7 @@ impl Admission {
             match directory.burn(jti, verified.burned_until, hub.clock().unix()).await? {
                 Burned::Now => {}
                 Burned::Before => return Err(Fault::Used),
-                Burned::Late => return Err(Fault::Ticket(TicketFault::Expired)),
+                Burned::Late => return Err(Fault::Ticket(TicketFault::Expired.into())),
             }
         }
         hub.metrics().tickets_consumed.inc();
@@ -411,7 +410,7 @@ impl Fault {
     fn told(&self) -> Refused {
         let code = match self {
             Self::Draining => Code::Draining,
-            Self::Ticket(fault) if fault.is_expired_but_genuine() => {
+            Self::Ticket(refusal) if refusal.fault.is_expired_but_genuine() => {
                 return Refused { reason: "ticket-expired", ..Code::BadTicket.into() };
             }
             Self::Ticket(_) | Self::Revoked | Self::NobodyWaits | Self::NoTicket => Code::BadTicket,

@@ -101,7 +101,7 @@ pub const KNOBS: &[Knob] = &[
     knob("issuers.max_lifetime", "seconds, up to 86400", "The longest time from `iat` (where there is none: from now) to `exp`. Not set: 120 for muster, else 3600. Over it: bad-ticket (4401)."),
     knob("issuers.carriers", "list", "Where tokens may travel beyond tickets.carriers: query-token (?token=), bearer-subprotocol (Sec-WebSocket-Protocol: bearer, TOKEN, answered with bearer). Not set: both for simplejwt and fastapi, bearer-subprotocol for oidc, none for muster. Tokens in addresses reach the logs of proxies: leave query-token out where your page can."),
 
-    knob("forward.url", "https URL", "Forward authentication: the backend that says who a player without a ticket is. muster sends it GET with the cookies and headers named below, X-Forwarded-For and Origin. 200 with JSON {\"sub\": ...} lets the player in (name, role, game, lobby, session_exp as in a ticket); 401: bad-ticket (4401); 403: forbidden (4403); anything else, redirects too: overloaded (1013). http only for loopback."),
+    knob("forward.url", "https URL", "Forward authentication: the backend that says who a player without a ticket is. muster sends it GET with the cookies and headers named below, X-Forwarded-For and Origin. 200 with JSON {\"sub\": ...} lets the player in (name, role, game, lobby, session, actions, session_exp as in a ticket); 401: bad-ticket (4401); 403: forbidden (4403); anything else, redirects too: overloaded (1013). http only for loopback."),
     knob("forward.cookies", "cookie names", "Cookies that are passed on; no other ever is. Only from pages in origins.allowed, and from native clients, which send no Origin. At most 16."),
     knob("forward.headers", "header names", "Headers that are passed on, held to the same pages as the cookies. At most 16. A bearer token counts as a ticket while tickets.carriers has header."),
     knob("forward.timeout", "seconds, up to 30", "How long the backend may take for an answer. Over it: overloaded (1013)."),
@@ -109,7 +109,7 @@ pub const KNOBS: &[Knob] = &[
     knob("forward.cache", "seconds, up to 300", "How long an answer is used again for the same cookies, headers, address and page: at most as long as its Cache-Control: max-age says, not at all without. A player who logs out in that time may still open links."),
 
     knob("outbound.authorities", "PEM file", "Certificate authorities that are believed beside the system's when muster asks forward.url and the issuers' jwks_url."),
-    knob("outbound.jwks_interval", "seconds, from 1", "How often an issuer's keys are fetched. After a failure muster tries again after 1 s, 2 s, 4 s and so on, up to this; meanwhile the last good keys serve. A key that the issuer takes back is believed for this long at most."),
+    knob("outbound.jwks_interval", "seconds, from 1", "How often an issuer's keys are fetched. After a failure muster tries again after 1 s, 2 s, 4 s and so on, up to this; meanwhile the last good keys serve. A key that the issuer takes back is believed until the next fetch that succeeds; SIGHUP begins one at once."),
     knob("outbound.jwks_pause", "seconds, from 0.05", "The least time between two fetches that tickets with unknown keys make. Such a ticket waits up to 2 s for the next fetch; when none begins by then: bad-ticket (4401) at once."),
 
     knob("tls.certificate", "PEM file", "The certificate chain, the server's own first. Read again when it changes and on SIGHUP. Without it, --dev makes one of 13 days and renews it."),

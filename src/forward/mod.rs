@@ -24,7 +24,7 @@ pub use cache::{Answers, Question, lifetime};
 
 use crate::clock::Clock;
 use crate::config::ForwardSettings;
-use crate::fetch::{Answer, BadUrl, Bounds, FetchFault, Fetcher, Url};
+use crate::fetch::{Answer, BadUrl, Bounds, FetchFault, Fetcher, OddStatus, Url};
 use crate::metrics::{Asking, Metrics};
 use crate::request::PassedOn;
 use crate::ticket::{TicketFault, Verified};
@@ -70,17 +70,28 @@ pub enum ForwardFault {
     #[error("too many questions to the backend are under way")]
     Busy,
     /// The backend failed lately, and is left alone.
-    #[error("the backend failed and is left alone for {0:?}")]
+    #[error("the backend failed and is left alone for {0:.1?}")]
     LeftAlone(Duration),
     /// No answer.
     #[error("the backend {0}")]
     Fetch(#[from] FetchFault),
     /// A status that says nothing of a player; redirects are among them.
-    #[error("the backend answered with status {0}; redirects are not followed")]
-    Status(u16),
+    #[error("the backend answered with {0}")]
+    Status(OddStatus),
     /// 200, and then no description of a player.
-    #[error("the backend's answer cannot be read: {0}")]
+    #[error("the backend's answer describes no player: {}", in_answer(*.0))]
     Answer(#[from] TicketFault),
+}
+
+/// The fault of a ticket, where there is none.
+fn in_answer(fault: TicketFault) -> String {
+    match fault {
+        TicketFault::UnreadableClaims => "it is not a JSON object with unique names".to_owned(),
+        TicketFault::Expired => "its `session_exp` has passed".to_owned(),
+        TicketFault::MissingClaim(name) => format!("its `{name}` is missing"),
+        TicketFault::BadClaim(name) => format!("its `{name}` is not of the right type or form"),
+        fault => fault.to_string(),
+    }
 }
 
 impl ForwardFault {
@@ -90,6 +101,18 @@ impl ForwardFault {
             Self::Unknown | Self::Forbidden | Self::Malformed => None,
             Self::LeftAlone(after) => Some((*after).max(Duration::from_secs(1))),
             Self::Busy | Self::Fetch(_) | Self::Status(_) | Self::Answer(_) => Some(Duration::from_secs(1)),
+        }
+    }
+
+    /// Whether the backend is unwell. Else it has answered, and what it said is about this player alone: whoever makes it
+    /// answer oddly, with a cookie too long for it, say, must not have it left alone for everybody.
+    fn is_of_the_backend(&self) -> bool {
+        match self {
+            Self::Fetch(fault) => !matches!(fault, FetchFault::TooLarge(_)),
+            Self::Status(OddStatus(status)) => status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS,
+            Self::Unknown | Self::Forbidden | Self::Malformed | Self::Busy | Self::LeftAlone(_) | Self::Answer(_) => {
+                false
+            }
         }
     }
 
@@ -186,7 +209,7 @@ impl Forward {
             StatusCode::OK => Ok(Verified::from_answer(&answer.body, self.0.clock.unix())?),
             StatusCode::UNAUTHORIZED => Err(ForwardFault::Unknown),
             StatusCode::FORBIDDEN => Err(ForwardFault::Forbidden),
-            other => Err(ForwardFault::Status(other.as_u16())),
+            other => Err(ForwardFault::Status(OddStatus(other))),
         }
     }
 }
@@ -200,23 +223,17 @@ struct Passing<'a> {
 impl Passing<'_> {
     fn over(&mut self, fault: Option<&ForwardFault>) {
         let Some(passage) = self.passage.take() else { return };
+        if let Some(fault) = fault.filter(|fault| !matches!(fault, ForwardFault::Unknown | ForwardFault::Forbidden)) {
+            tracing::warn!(%fault, "the backend that knows the players failed");
+        }
         let mut breaker = self.inner.breaker.lock();
-        match fault {
-            None | Some(ForwardFault::Unknown | ForwardFault::Forbidden) => {
-                if breaker.is_open() && passage == Passage::Probe {
-                    tracing::info!("the backend that knows the players answers again");
-                }
-                breaker.handle_success(passage);
+        if !fault.is_some_and(ForwardFault::is_of_the_backend) {
+            if breaker.is_open() && passage == Passage::Probe {
+                tracing::info!("the backend that knows the players answers again");
             }
-            Some(fault) => {
-                tracing::warn!(%fault, "the backend that knows the players failed");
-                if breaker.handle_failure(passage, self.inner.clock.now()) {
-                    tracing::error!(
-                        seconds = Breaker::OPEN.as_secs(),
-                        "the backend that knows the players is left alone"
-                    );
-                }
-            }
+            breaker.handle_success(passage);
+        } else if breaker.handle_failure(passage, self.inner.clock.now()) {
+            tracing::error!(seconds = Breaker::OPEN.as_secs(), "the backend that knows the players is left alone");
         }
         self.inner.metrics.forward_left_alone.set(i64::from(breaker.is_open()));
     }

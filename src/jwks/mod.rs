@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 pub use schedule::{Promise, Schedule};
 
 use crate::clock::Clock;
-use crate::fetch::{Bounds, FetchFault, Fetcher, Url};
+use crate::fetch::{Bounds, FetchFault, Fetcher, OddStatus, Url};
 use crate::metrics::{IssuerMetrics, Refresh};
 use crate::ticket::{Algorithm, KeyFault, KeyRing, PublishedKeys};
 
@@ -81,8 +81,8 @@ pub enum Asked {
 enum RefreshFault {
     #[error("it {0}")]
     Fetch(#[from] FetchFault),
-    #[error("it answered with status {0}; redirects are not followed")]
-    Status(u16),
+    #[error("it answered with {0}")]
+    Status(OddStatus),
     #[error("its key set was refused: {0}")]
     Keys(#[from] KeyFault),
     #[error("its key set was refused: {0}")]
@@ -131,6 +131,13 @@ impl PublishedRing {
         }
     }
 
+    /// Has the keys fetched now: the operator says that they have changed.
+    pub fn refresh(&self) {
+        let inner = &*self.0;
+        inner.schedule.lock().handle_reload(inner.clock.now());
+        inner.wake.notify_one();
+    }
+
     /// Fetches in time until it is told to stop. Every set that is read goes to `publish`, and serves those who wait
     /// once that has returned; a set that it refuses is as if it had not come.
     ///
@@ -149,7 +156,7 @@ impl PublishedRing {
             let Some(number) = begun else { continue };
             let outcome = tokio::select! {
                 () = stop.cancelled() => return,
-                outcome = self.refresh(&publish) => outcome,
+                outcome = self.fetch(&publish) => outcome,
             };
             inner.schedule.lock().handle_outcome(inner.clock.now(), outcome.is_ok());
             self.note(&outcome);
@@ -163,13 +170,13 @@ impl PublishedRing {
         }
     }
 
-    async fn refresh(&self, publish: &impl Fn(&KeyRing) -> Result<(), String>) -> Result<PublishedKeys, RefreshFault> {
+    async fn fetch(&self, publish: &impl Fn(&KeyRing) -> Result<(), String>) -> Result<PublishedKeys, RefreshFault> {
         let Inner { source, fetcher, .. } = &*self.0;
         let answer = fetcher.get(&source.url, HeaderMap::new(), BOUNDS).await?;
         if answer.status != hyper::StatusCode::OK {
-            return Err(RefreshFault::Status(answer.status.as_u16()));
+            return Err(RefreshFault::Status(OddStatus(answer.status)));
         }
-        let text = std::str::from_utf8(&answer.body).map_err(|_| KeyFault::NotAKey)?;
+        let text = std::str::from_utf8(&answer.body).map_err(|_| KeyFault::NotASet)?;
         let keys = PublishedKeys::from_text(text, source.algorithms.as_deref())?;
         publish(&keys.ring).map_err(RefreshFault::Refused)?;
         Ok(keys)
@@ -181,7 +188,10 @@ impl PublishedRing {
         let label = match outcome {
             Ok(keys) => {
                 metrics.loaded.set(i64::try_from(clock.unix().0).unwrap_or(i64::MAX));
-                let before = progress.borrow().ring.clone();
+                let Progress { over, loaded, ring: before } = progress.borrow().clone();
+                if over > 0 && !loaded && before.is_some() {
+                    tracing::info!(%issuer, "the issuer's keys can be fetched again");
+                }
                 let same =
                     before.is_some_and(|ring| ring.keys().map(|key| key.id()).eq(keys.ring.keys().map(|key| key.id())));
                 if !same {

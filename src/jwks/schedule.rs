@@ -22,6 +22,8 @@ pub struct Schedule {
     begun: u64,
     /// Failures in a row.
     failures: u32,
+    /// The one under way may be answered with what is out of date: another follows at once.
+    again: bool,
 }
 
 /// What somebody with an unknown key is told.
@@ -37,7 +39,7 @@ impl Schedule {
     /// The first fetch is due at once. Tickets make one begin at most every `pause`.
     pub fn new(interval: Duration, pause: Duration, now: Duration) -> Self {
         let (asked, promised, running) = (None, None, None);
-        Self { interval, pause, due: now, asked, promised, running, begun: 0, failures: 0 }
+        Self { interval, pause, due: now, asked, promised, running, begun: 0, failures: 0, again: false }
     }
 
     /// A ticket names a key that is not there; its player waits for `patience` at most.
@@ -55,6 +57,12 @@ impl Schedule {
             self.promised = Some(earliest);
         }
         Promise::Fetch(self.begun + 1)
+    }
+
+    /// The operator says that the keys have changed: one fetch begins now, whatever the pause.
+    pub fn handle_reload(&mut self, now: Duration) {
+        self.due = now;
+        self.again = self.running.is_some();
     }
 
     /// Begins a fetch if one is due.
@@ -79,7 +87,7 @@ impl Schedule {
         self.failures = if loaded { 0 } else { self.failures.saturating_add(1) };
         let wait =
             if loaded { self.interval } else { self.interval.min(RETRY * 2_u32.saturating_pow(self.failures - 1)) };
-        self.due = now + wait;
+        self.due = if std::mem::take(&mut self.again) { now } else { now + wait };
     }
 
     /// When [`Self::poll_fetch`] is to be called next; None while a fetch is under way.
@@ -152,6 +160,20 @@ mod tests {
             }
         }
         assert_eq!(begun, 5, "one every ten seconds in a minute of junk");
+    }
+
+    #[test]
+    fn the_operator_has_it_fetched_at_once_and_after_the_one_under_way() {
+        let mut schedule = loaded();
+        schedule.handle_reload(at(1_000));
+        assert_eq!(schedule.next_deadline(), Some(at(1_000)));
+        assert_eq!(schedule.poll_fetch(at(1_000)), Some(2));
+        // This one may have been answered before the keys changed.
+        schedule.handle_reload(at(1_010));
+        schedule.handle_outcome(at(1_050), true);
+        assert_eq!(schedule.poll_fetch(at(1_050)), Some(3));
+        schedule.handle_outcome(at(1_100), true);
+        assert_eq!(schedule.next_deadline(), Some(at(301_100)), "and then as ever");
     }
 
     #[test]

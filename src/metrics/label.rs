@@ -7,6 +7,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::{Metric, Registry, Unit};
 
 use crate::outbox::Transport;
+use crate::ticket::TicketFault;
 use crate::wire::Code;
 
 /// A closed set of values of one label.
@@ -36,6 +37,10 @@ impl<L: Label, M: Clone + Default> Labelled<L, M> {
     /// The metric of one value.
     pub fn of(&self, label: L) -> &M {
         self.each.get(label.index()).unwrap_or(&self.unexposed)
+    }
+
+    fn unexposed() -> Self {
+        Self { each: Box::default(), unexposed: M::default(), label: PhantomData }
     }
 
     pub(super) fn register(at: &mut Registry, name: &str, help: &str) -> Self
@@ -80,17 +85,28 @@ pub struct ByIssuer<M> {
     unexposed: M,
 }
 
-impl<M: Clone + Default> ByIssuer<M> {
+impl<M> ByIssuer<M> {
     /// The metric of one issuer.
     pub fn of(&self, issuer: &str) -> &M {
         // A handful at the most.
         self.each.iter().find(|(name, _)| **name == *issuer).map_or(&self.unexposed, |(_, metric)| metric)
     }
 
+    pub(super) fn each(issuers: &[Arc<str>], metric: impl Fn(&str) -> M, unexposed: M) -> Self {
+        Self { each: issuers.iter().map(|name| (Arc::clone(name), metric(name))).collect(), unexposed }
+    }
+}
+
+impl<M: Clone + Default> ByIssuer<M> {
     pub(super) fn resolved(family: &NamedSeries<M>, issuers: &[Arc<str>]) -> Self {
-        let one =
-            |name: &Arc<str>| (Arc::clone(name), family.get_or_create(&[("issuer", name.as_ref().to_owned())]).clone());
-        Self { each: issuers.iter().map(one).collect(), unexposed: M::default() }
+        let metric = |name: &str| family.get_or_create(&[("issuer", name.to_owned())]).clone();
+        Self::each(issuers, metric, M::default())
+    }
+}
+
+impl<L: Label, M: Clone + Default> ByIssuer<Labelled<L, M>> {
+    pub(super) fn labelled(family: &IssuerSeries<M>, issuers: &[Arc<str>]) -> Self {
+        Self::each(issuers, |name| Labelled::of_issuer(family, name), Labelled::unexposed())
     }
 }
 
@@ -195,6 +211,45 @@ impl Label for RevocationFault {
         match self {
             Self::List => "list",
             Self::Store => "store",
+        }
+    }
+}
+
+/// Why a ticket was refused that an issuer has signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TicketRefusal {
+    /// It has expired by this clock.
+    Expired,
+    /// By this clock it will be good one day.
+    NotYetValid,
+    /// Something else of what it says.
+    Claims,
+}
+
+impl TicketRefusal {
+    /// The reason among those that are counted.
+    pub fn of(fault: TicketFault) -> Self {
+        match fault {
+            TicketFault::Expired => Self::Expired,
+            TicketFault::NotYetValid => Self::NotYetValid,
+            _ => Self::Claims,
+        }
+    }
+}
+
+impl Label for TicketRefusal {
+    const NAME: &'static str = "reason";
+    const ALL: &'static [Self] = &[Self::Expired, Self::NotYetValid, Self::Claims];
+
+    fn index(self) -> usize {
+        self as usize
+    }
+
+    fn value(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::NotYetValid => "not-yet-valid",
+            Self::Claims => "claims",
         }
     }
 }
@@ -317,6 +372,7 @@ mod tests {
         places::<InputDrop>();
         places::<Resume>();
         places::<RevocationFault>();
+        places::<TicketRefusal>();
         places::<Refresh>();
         places::<Asking>();
         places::<Code>();

@@ -16,7 +16,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-pub use label::{Asking, ByIssuer, InputDrop, Label, Labelled, Refresh, Resume, RevocationFault};
+pub use label::{Asking, ByIssuer, InputDrop, Label, Labelled, Refresh, Resume, RevocationFault, TicketRefusal};
 use label::{IssuerSeries, NamedSeries};
 
 use crate::outbox::Transport;
@@ -83,6 +83,8 @@ pub struct Metrics {
     pub players_revoked: Counter,
     /// What went wrong with revocations, by where.
     pub revocation_faults: Labelled<RevocationFault, Counter>,
+    /// Times that keys could not be read again from their files.
+    pub key_faults: Counter,
     /// Requests to the admin API with a wrong token or none.
     pub admin_refused: Counter,
     /// When the certificate in force expires, in Unix time; 0 without one.
@@ -94,7 +96,7 @@ pub struct Metrics {
     jwks_refreshes: IssuerSeries<Counter>,
     jwks_loaded: NamedSeries<Gauge>,
     admitted: NamedSeries<Counter>,
-    tickets_refused: NamedSeries<Counter>,
+    tickets_refused: IssuerSeries<Counter>,
 }
 
 /// The metrics of one issuer whose keys are fetched.
@@ -112,7 +114,7 @@ pub struct IssuerTickets {
     /// Players who were let in.
     pub admitted: ByIssuer<Counter>,
     /// Tickets that the issuer has signed and that were refused for what they say.
-    pub refused: ByIssuer<Counter>,
+    pub refused: ByIssuer<Labelled<TicketRefusal, Counter>>,
 }
 
 impl Metrics {
@@ -156,6 +158,8 @@ impl Metrics {
         let players_revoked = plain(&mut at, "players_revoked", help);
         let help = "Revocations that could not be read from the list or written to the store";
         let revocation_faults = Labelled::register(&mut at, "revocation_faults", help);
+        let help = "Times that keys could not be read again from their files, and stayed as they were";
+        let key_faults = plain(&mut at, "key_faults", help);
         let help = "Requests to the admin API with a wrong token or none";
         let admin_refused = plain(&mut at, "admin_refused", help);
         let certificate_expiry = Gauge::default();
@@ -170,7 +174,7 @@ impl Metrics {
         let help = "When an issuer's keys were last fetched, in Unix time; 0 if never";
         at.register_with_unit("jwks_loaded", help, Unit::Seconds, jwks_loaded.clone());
         let admitted = plain(&mut at, "admitted", "Players who were let in, by who vouched for them");
-        let help = "Tickets that an issuer signed and that were refused for what they say, by issuer";
+        let help = "Tickets that an issuer signed and that were refused for what they say, by issuer and reason";
         let tickets_refused = plain(&mut at, "tickets_refused", help);
         Self {
             registry: at,
@@ -202,6 +206,7 @@ impl Metrics {
             revocations,
             players_revoked,
             revocation_faults,
+            key_faults,
             admin_refused,
             certificate_expiry,
             forward_requests,
@@ -223,7 +228,7 @@ impl Metrics {
     pub fn issuer_tickets(&self, issuers: &[Arc<str>]) -> IssuerTickets {
         IssuerTickets {
             admitted: ByIssuer::resolved(&self.admitted, issuers),
-            refused: ByIssuer::resolved(&self.tickets_refused, issuers),
+            refused: ByIssuer::labelled(&self.tickets_refused, issuers),
         }
     }
 
@@ -308,11 +313,13 @@ mod tests {
         let tickets = metrics.issuer_tickets(&["muster".into(), "site".into()]);
         tickets.admitted.of("site").inc();
         tickets.admitted.of("a stranger").inc();
-        tickets.refused.of("muster").inc_by(2);
+        tickets.refused.of("muster").of(TicketRefusal::Expired).inc_by(2);
+        tickets.refused.of("a stranger").of(TicketRefusal::Claims).inc();
         for (series, expected) in [
             ("muster_admitted_total{issuer=\"site\"}", Some("1")),
             ("muster_admitted_total{issuer=\"muster\"}", Some("0")),
-            ("muster_tickets_refused_total{issuer=\"muster\"}", Some("2")),
+            ("muster_tickets_refused_total{issuer=\"muster\",reason=\"expired\"}", Some("2")),
+            ("muster_tickets_refused_total{issuer=\"site\",reason=\"claims\"}", Some("0")),
             ("muster_admitted_total{issuer=\"a stranger\"}", None),
         ] {
             assert_eq!(value(&metrics, series).as_deref(), expected, "{series}");

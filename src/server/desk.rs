@@ -12,6 +12,7 @@ use crate::admin::{AdminToken, Keyring, MintRefusal, Minted};
 use crate::admission::Admission;
 use crate::config::Config;
 use crate::directory::{Revocation, StoreFault, read_list_file};
+use crate::jwks::PublishedRing;
 use crate::metrics::RevocationFault;
 use crate::ticket::{Algorithm, Key, KeyId, UnixSeconds, Verifier};
 
@@ -49,19 +50,23 @@ impl Desk {
         }
     }
 
-    /// Reads the keys again and puts them in force.
+    /// Reads the keys again and puts them in force. Issuers that publish theirs are asked now; what they say is in force as
+    /// soon as it is there.
     ///
     /// # Errors
     /// What is wrong; it was logged, and the keys stay as they were.
     pub fn reload_keys(&self) -> Result<Vec<(KeyId, Algorithm)>, ServeError> {
+        self.admission.published().iter().for_each(PublishedRing::refresh);
         let facts = |key: &Key| (key.id().clone(), key.algorithm());
         let install = |verifier: Verifier| {
             let in_force: Vec<_> = verifier.issuers().iter().flat_map(|issuer| issuer.ring.keys()).map(facts).collect();
             self.admission.replace_verifier(verifier);
             in_force
         };
-        let in_force =
-            self.keys.load(install).inspect_err(|fault| tracing::error!(%fault, "the keys stay as they were"))?;
+        let in_force = self.keys.load(install).inspect_err(|fault| {
+            self.admission.hub().metrics().key_faults.inc();
+            tracing::error!(%fault, "the keys stay as they were");
+        })?;
         tracing::info!(keys = in_force.len(), "the keys were read again");
         Ok(in_force)
     }

@@ -18,7 +18,7 @@ pub enum TicketFault {
     #[error("the header's `{0}` is missing or not a string")]
     BadHeader(&'static str),
     /// The `kid` names no key of the ring, or is absent while the ring holds several keys.
-    #[error("no key of the ring has the token's `kid`")]
+    #[error("no key in force has the token's `kid`")]
     UnknownKey,
     /// The header's `alg` is not the algorithm of the key.
     #[error("the token's `alg` is not the algorithm of its key")]
@@ -33,7 +33,7 @@ pub enum TicketFault {
     #[error("the ticket has expired")]
     Expired,
     /// `nbf` or `iat` lies in the future.
-    #[error("the ticket is not valid yet")]
+    #[error("the ticket is not valid yet: its `iat` or `nbf` is ahead of this clock")]
     NotYetValid,
     /// `exp` lies further behind `iat` than the policy's `max_lifetime`.
     #[error("the ticket's lifetime is longer than is allowed")]
@@ -51,11 +51,17 @@ pub enum TicketFault {
     #[error("the ticket is for other nodes")]
     WrongNode,
     /// A required claim is not there.
-    #[error("the claim `{0}` is missing")]
+    #[error("the claim {} is missing", named(.0))]
     MissingClaim(&'static str),
     /// A claim of the wrong type, out of its bounds, or not a valid identifier.
-    #[error("the claim `{0}` is not of the right type or form")]
+    #[error("the claim {} is not of the right type or form", named(.0))]
     BadClaim(&'static str),
+}
+
+/// A claim as its issuer may know it: some stand in others for those that a ticket has.
+fn named(claim: &str) -> String {
+    let mapped = matches!(claim, "sub" | "name" | "role" | "game" | "lobby" | "actions");
+    format!("`{claim}`{}", if mapped { ", or the one that stands for it," } else { "" })
 }
 
 impl TicketFault {

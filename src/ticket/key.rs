@@ -267,6 +267,9 @@ pub enum KeyFault {
     /// The text is none of the three forms.
     #[error("neither a PEM key nor a JWK nor a JWK set")]
     NotAKey,
+    /// What an issuer publishes is something else.
+    #[error("not a JWK set in JSON, with a list of `keys`")]
+    NotASet,
     /// More text than any key set needs.
     #[error("larger than 256 KiB, which is no key")]
     TooLarge,

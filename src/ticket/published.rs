@@ -31,7 +31,7 @@ impl PublishedKeys {
         if text.len() > KeyRing::MAX_TEXT_BYTES {
             return Err(KeyFault::TooLarge);
         }
-        let set: JwkSet = serde_json::from_str(text).map_err(|_| KeyFault::NotAKey)?;
+        let set: JwkSet = serde_json::from_str(text).map_err(|_| KeyFault::NotASet)?;
         if set.keys.len() > KeyRing::MAX_KEYS {
             return Err(KeyFault::TooMany(KeyRing::MAX_KEYS));
         }
@@ -135,7 +135,7 @@ mod tests {
         for text in
             ["", "<html>", "[]", "{}", r#"{"keys":1}"#, r#"{"keys":[1]}"#, r#"{"keys":[{"kty":"OKP","kty":"OKP"}]}"#]
         {
-            assert_eq!(PublishedKeys::from_text(text, None).unwrap_err(), KeyFault::NotAKey, "{text}");
+            assert_eq!(PublishedKeys::from_text(text, None).unwrap_err(), KeyFault::NotASet, "{text}");
         }
         assert_eq!(PublishedKeys::from_text(&" ".repeat(300_000), None).unwrap_err(), KeyFault::TooLarge);
     }

@@ -4,6 +4,7 @@
 //! audience and kind, what it binds to. Must not know: whether the ticket was used or revoked; that is asked later,
 //! when there is a place to give.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +38,15 @@ pub struct Refusal {
     pub fault: TicketFault,
     /// Who signed it: its own rules refuse it. None: nobody who is known, or it was not looked at so far.
     pub issuer: Option<Arc<str>>,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.issuer {
+            Some(issuer) => write!(f, "ticket of {issuer}: {}", self.fault),
+            None => write!(f, "ticket: {}", self.fault),
+        }
+    }
 }
 
 impl From<TicketFault> for Refusal {

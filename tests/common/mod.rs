@@ -34,7 +34,7 @@ pub use websocket::{HttpAnswer, WsPeer};
 pub use webtransport::WtPeer;
 
 /// How long anything may take before a test gives up.
-pub const SOON: Duration = Duration::from_secs(10);
+pub const SOON: Duration = Duration::from_secs(20);
 
 pub const BOTH: [Transport; 2] = [Transport::WebSocket, Transport::WebTransport];
 

@@ -24,7 +24,18 @@ pub struct Process {
 impl Drop for Process {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.directory);
+        // One that has shown itself already is not to hide what failed.
+        if let Some(line) = secret_line(&self.output()).filter(|_| !std::thread::panicking()) {
+            panic!("a secret in the log: {line}");
+        }
     }
+}
+
+/// A line of the log that shows what could be a ticket or a token. What is no line of the log is the banner.
+pub fn secret_line(output: &str) -> Option<&str> {
+    let levels = ["TRACE", "DEBUG", "INFO", "WARN", "ERROR"];
+    let mut lines = output.lines().filter(|line| levels.iter().any(|level| line.contains(level)));
+    lines.find(|line| super::watch::shows_a_secret(line))
 }
 
 pub fn write_certificate(directory: &Path) {
@@ -104,7 +115,9 @@ impl Process {
         for attempt in 0.. {
             let words: Vec<&str> = runner.iter().copied().chain([env!("CARGO_BIN_EXE_muster")]).collect();
             let mut command = Command::new(words[0]);
-            command.current_dir(&directory).env_clear().envs(environment.iter().copied()).args(&words[1..]);
+            // At the finest level, unless a test says otherwise: each line is looked at in the end.
+            command.current_dir(&directory).env_clear().env("MUSTER_LOG__LEVEL", "trace");
+            command.envs(environment.iter().copied()).args(&words[1..]);
             command.args(["serve", "--listen=127.0.0.1:0", "--keys=keys.json"]);
             command.args(["--tls-cert=cert.pem", "--tls-key=key.pem"]).args(flags);
             let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();

@@ -120,6 +120,13 @@ async fn a_ticket_by_a_clock_that_is_an_hour_off_is_refused_for_that_and_seconds
             }
         }
     }
+    for reason in ["expired", "not-yet-valid"] {
+        let refused = format!("muster_tickets_refused_total{{issuer=\"muster\",reason=\"{reason}\"}}");
+        assert_eq!(right.metric(&refused).await, 2, "{reason}");
+    }
+    for line in ["ticket of muster: the ticket has expired", "its `iat` or `nbf` is ahead of this clock"] {
+        right.wrote(line, |text| text.contains(line).then_some(())).await;
+    }
     println!("16 players by clocks that differ: an hour is refused either way, three seconds are not");
 }
 

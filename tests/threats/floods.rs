@@ -100,7 +100,7 @@ async fn two_thousand_who_never_show_a_ticket_hold_little_and_keep_nobody_out() 
     );
     assert!(each <= 16 * 1_024, "{each} bytes for each connection without a ticket");
     assert!(files <= crowd + 16, "{files} files");
-    assert!(joined[joined.len() - 1] < Duration::from_secs(2), "{joined:?}");
+    assert!(joined[joined.len() / 2] < Duration::from_secs(1), "{joined:?}");
 
     // Their time runs out; WebSockets are told 4408, and answer nothing.
     for mut stream in slow {
@@ -117,11 +117,157 @@ async fn two_thousand_who_never_show_a_ticket_hold_little_and_keep_nobody_out() 
     assert_eq!(timeouts, crowd as u64 / 4);
 }
 
+/// What one connection after the other does, for as long as it is let.
+#[derive(Clone, Copy)]
+enum Slow {
+    /// Headers, one a second.
+    Headers,
+    /// A body that was announced, a byte a second. It is answered before that, and closed: no route takes one so.
+    Body,
+    /// Answers, read a byte a second behind a tiny window.
+    Reading,
+    /// A WebSocket that never shows a ticket, and keeps itself alive.
+    Pinging,
+}
+
+impl Slow {
+    fn begins(self) -> &'static [u8] {
+        match self {
+            Self::Headers => b"GET /v1/play HTTP/1.1\r\nHost: x\r\n",
+            Self::Body => {
+                b"POST /v1/play HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: 8192\r\n\r\n"
+            }
+            Self::Reading => b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\nGET /metrics HTTP/1.1\r\nHost: x\r\n\r\n",
+            Self::Pinging => BEGINNINGS[3],
+        }
+    }
+
+    fn goes_on(self) -> &'static [u8] {
+        match self {
+            Self::Headers => b"X-Slow: 1\r\n",
+            Self::Body => b"x",
+            Self::Reading => b"",
+            // A ping of no bytes, masked.
+            Self::Pinging => b"\x89\x80\0\0\0\0",
+        }
+    }
+
+    /// One connection, to its end or to `end`; how long it was held where the server ended it.
+    async fn hold(self, from: IpAddr, to: SocketAddr, end: Instant) -> Option<Duration> {
+        let socket = TcpSocket::new_v4().ok()?;
+        if matches!(self, Self::Reading) {
+            socket.set_recv_buffer_size(2_048).ok()?;
+        }
+        socket.bind(SocketAddr::new(from, 0)).ok()?;
+        let mut stream = socket.connect(to).await.ok()?;
+        let began = Instant::now();
+        stream.write_all(self.begins()).await.ok()?;
+        while Instant::now() < end {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let ended = match self {
+                // What is said to it is not read: only its end is looked for.
+                Self::Headers | Self::Body | Self::Pinging => {
+                    let mut said = [0; 4_096];
+                    let peer_is_gone = matches!(stream.try_read(&mut said), Ok(0));
+                    peer_is_gone || stream.write_all(self.goes_on()).await.is_err()
+                }
+                Self::Reading => !matches!(stream.read(&mut [0]).await, Ok(1)),
+            };
+            if ended {
+                return Some(began.elapsed());
+            }
+        }
+        None
+    }
+}
+
+/// As `slowhttptest` does with `-H`, `-B` and `-X`: whoever is closed comes again at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn good_clients_come_in_past_two_thousand_slow_ones_for_as_long_as_they_go_on() {
+    let crowd = 2_000.min(raise_open_files() / 5);
+    // Past a minute also those are closed who read as slowly as they can.
+    let lasts = Duration::from_secs(if crate::long() { 75 } else { 12 });
+    let server = Process::launch(&[], &[], &[]).await;
+    for transport in BOTH {
+        drop(server.player(transport, "warm", "quick:relay").await);
+    }
+    let before = server.resident();
+    let (to, end) = (server.address, Instant::now() + lasts);
+    let mut attack = tokio::task::JoinSet::new();
+    for number in 0..crowd {
+        let slow = [Slow::Headers, Slow::Body, Slow::Reading, Slow::Pinging][number % 4];
+        attack.spawn(async move {
+            let mut held = Vec::new();
+            while Instant::now() < end {
+                match slow.hold(attacker(400 + number / 20), to, end).await {
+                    Some(time) => held.push(time),
+                    // Turned away at the door, or the end.
+                    None => tokio::time::sleep(Duration::from_millis(200)).await,
+                }
+            }
+            (number % 4, held)
+        });
+    }
+    is_held(&server, crowd as u64 / 2).await;
+
+    let (mut joined, mut held, mut last, mut largest) = (Vec::new(), 0, 0, 0);
+    while Instant::now() + Duration::from_secs(1) < end {
+        let began = Instant::now();
+        let (transport, ticket) = (BOTH[joined.len() % 2], server.ticket(&format!("good{}", joined.len())));
+        let opening = Opening { ticket: Some(&ticket), join: "quick:relay", ..Opening::default() };
+        let mut peer = server.open(transport, opening).await.expect("let in");
+        peer.welcomed().await;
+        joined.push(began.elapsed());
+        peer.say(&ClientMessage::Bye).await;
+        last = server.metric("muster_pending_links").await;
+        held = held.max(last);
+        largest = largest.max(server.resident());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    joined.sort();
+    let p99 = joined[joined.len() * 99 / 100];
+    let each = largest.saturating_sub(before) / crowd;
+    println!(
+        "{held} of {crowd} slow connections at a time, {last} in the end, for {lasts:?}: {} good clients are in after {:?} (median), {p99:?} (p99); \
+         {each} bytes of memory for each slow one",
+        joined.len(),
+        joined[joined.len() / 2],
+    );
+    // A request that has begun has room for its headers, 16 KiB at the most, and for its answer.
+    assert!(each <= 40 * 1_024, "{each} bytes for each connection without a ticket");
+    // A machine that does much else beside is slower; the figure is one of a machine at rest.
+    match crate::long() {
+        true => assert!(p99 < Duration::from_millis(250), "{joined:?}"),
+        false => assert!(joined[joined.len() / 2] < Duration::from_secs(1), "{joined:?}"),
+    }
+    // Who does not read does not learn that its minute was over.
+    assert!(!crate::long() || last as usize <= crowd * 3 / 4, "{last} in the end");
+
+    let (mut ended, mut longest) = ([0; 4], [Duration::ZERO; 4]);
+    for (kind, held) in attack.join_all().await {
+        ended[kind] += held.len();
+        longest[kind] = longest[kind].max(held.into_iter().max().unwrap_or_default());
+    }
+    println!(
+        "closed by the server: {ended:?} of headers, bodies, readers and pings, after {longest:.1?} at the longest"
+    );
+    for kind in [Slow::Headers, Slow::Body, Slow::Pinging] {
+        assert!(ended[kind as usize] >= crowd / 8, "{ended:?}");
+    }
+    soon("nothing is held", async {
+        while server.metric("muster_pending_links").await > 1 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_finished_handshake_holds_without_a_ticket_is_bounded() {
     const CROWD: usize = 400;
     raise_open_files();
-    let patience = [("MUSTER_LIMITS__HANDSHAKE", "20"), ("MUSTER_LIMITS__FIRST_MESSAGE", "20")];
+    // The first must still be here when the last is, however busy the machine.
+    let patience = [("MUSTER_LIMITS__HANDSHAKE", "120"), ("MUSTER_LIMITS__FIRST_MESSAGE", "120")];
     let environment: Vec<_> = OFTEN.into_iter().chain(patience).collect();
     for over in BOTH {
         let server = Process::launch(&[], &environment, &[]).await;

@@ -19,3 +19,8 @@ mod udp;
 /// For tests in which one address comes more often than anybody does: their subject is what it says, not how often.
 const OFTEN: [(&str, &str); 2] =
     [("MUSTER_LIMITS__CONNECTS_PER_SECOND", "100000"), ("MUSTER_LIMITS__PENDING_PER_ADDRESS", "1000")];
+
+/// Whether there is time for the numbers that figures are made of: `MUSTER_LONG=1`.
+fn long() -> bool {
+    std::env::var_os("MUSTER_LONG").is_some()
+}

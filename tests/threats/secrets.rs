@@ -216,6 +216,12 @@ fn the_watch_over_the_log_of_every_server_under_test_sees_secrets() {
     let fine = "2026-01-01T00:00:00.000000Z  INFO muster::admission: refused peer=127.0.0.1:40000 code=4401 \
                 slug=\"bad-ticket\" why=ticket: the signature is not that of its key lobby=00000000000000000000000000000001";
     assert!(!shows_a_secret(fine));
+    // What a process wrote is looked at line by line; its banner shows the certificate's digest.
+    use crate::common::process::secret_line;
+    let banner = format!("muster serves on 127.0.0.1:1, TCP and UDP\n  certificate  sha-256 {hex}\n{fine}\n");
+    assert_eq!(secret_line(&banner), None);
+    let bad = "2026-01-01T00:00:00.000000Z DEBUG path=/v1/play?ticket=eyJhbGciOi";
+    assert_eq!(secret_line(&format!("{banner}{bad}\n{fine}\n")), Some(bad));
 }
 
 /// Reads the shipped sources: where a secret is compared, it is compared in constant time.

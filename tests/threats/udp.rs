@@ -131,17 +131,12 @@ async fn an_address_that_proves_nothing_gets_three_times_its_bytes_at_the_most()
     assert!(world.player(BOTH[1], "good", "").await.welcome.is_some());
 }
 
-/// Whether there is time for the numbers that figures are made of: `MUSTER_LONG=1`.
-fn long() -> bool {
-    std::env::var_os("MUSTER_LONG").is_some()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_first_packets_is_answered_by_retries() {
     let world = Arc::new(world().await);
     let flooded = Arc::clone(&world);
     let began = Instant::now();
-    let (packets, soon_after) = (if long() { 100_000 } else { 5_000 }, Duration::from_millis(200));
+    let (packets, soon_after) = (if crate::long() { 100_000 } else { 5_000 }, Duration::from_millis(200));
     let spoofed = tokio::task::spawn_blocking(move || {
         let mut spoofer = Spoofer::new(&flooded);
         spoofer.flood(packets);
