@@ -39,6 +39,7 @@ export function say(element, text) {
  * @param {(item: T, row: HTMLElement | undefined) => HTMLElement} fill makes the row if there is none, and says what is new
  */
 export function rows(list, items, key, fill) {
+  const { activeElement } = document;
   const known = new Map([...list.children].map((row) => [/** @type {HTMLElement} */ (row).dataset.key, /** @type {HTMLElement} */ (row)]));
   const wanted = items.map((item) => {
     const row = fill(item, known.get(key(item)));
@@ -48,4 +49,6 @@ export function rows(list, items, key, fill) {
   });
   for (const row of known.values()) row.remove();
   wanted.forEach((row, at) => list.children[at] === row || list.insertBefore(row, list.children[at]));
+  // A row that was moved has lost the focus.
+  if (activeElement !== document.activeElement && list.contains(activeElement)) /** @type {HTMLElement} */ (activeElement).focus();
 }
