@@ -62,7 +62,7 @@ export class Painter {
       [canvas.width, canvas.height] = [width, height];
       this.#labels.clear();
     }
-    const margin = 12 * ratio;
+    const margin = 24 * ratio; // a name fits above who stands at the edge
     const between = width - (panels.left + panels.right) * ratio;
     const fits = (Math.min(between, height) - 2 * margin) / size;
     this.#scale = Math.max(fits, ((panels.left ? 9 : 11) * ratio) / RADIUS);

