@@ -7,6 +7,7 @@ import { connect as dial, createServer } from 'node:net';
 import { join } from 'node:path';
 import { after, afterEach, before, describe, test } from 'node:test';
 
+import { writeInput } from '../page/arena.js';
 import { ARTEFACTS, LONG, BIN, Server, Watched, freePort, hosted, launch, pause, until } from './harness.js';
 
 /** @import { Browser, BrowserContext } from 'playwright-core' */
@@ -115,6 +116,18 @@ describe('the way in', () => {
       page.clean();
     });
   }
+
+  test('a player in Node comes over WebSocket, and the server takes its inputs', async () => {
+    const { host } = await hosted(server);
+    try {
+      assert.equal(host.transport, 'websocket');
+      const seq = host.input(writeInput({ dx: 127, dy: 0, aim: 0 }));
+      assert.equal(seq, 1);
+      await until('it is applied', () => host.snapshot?.applied === seq);
+    } finally {
+      assert.equal(await host.close(), null);
+    }
+  });
 
   test('an invite link leads into the lobby, once', async () => {
     const { code } = await running();
