@@ -482,7 +482,10 @@ export class Muster {
         },
       });
     }
-    if (!entrants.length) throw local('no-connection', 'report', new Error(`${chosen} is not there`));
+    if (!entrants.length) {
+      const missing = chosen === 'auto' ? 'WebSocket is not there: in Node 20, pass that of `ws`' : `${chosen} is not there`;
+      throw local('no-connection', 'report', new Error(missing));
+    }
     const first = this.#first ?? options.prefer ?? remembered(this.#storage, this.#url.host);
     return entrants.sort((a, b) => Number(b.transport === first) - Number(a.transport === first));
   }

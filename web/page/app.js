@@ -2,7 +2,7 @@
 
 import { MusterError, connect } from '../client/index.js';
 import { readScores, writeSettings } from './arena.js';
-import { find, make, say } from './dom.js';
+import { find, make, rows, say } from './dom.js';
 import { Painter } from './draw.js';
 import { ArenaGame, Controls } from './game.js';
 import { words } from './words.js';
@@ -59,7 +59,7 @@ async function begin() {
   say(find('connecting-title', HTMLElement), 'Connecting');
   say(find('connecting-text', HTMLElement), 'Looking for the server.');
   button('again').hidden = true;
-  performance.clearMarks('muster:drawn');
+  for (const mark of ['muster:connect', 'muster:open', 'muster:drawn']) performance.clearMarks(mark);
   performance.mark('muster:connect');
   try {
     const transport = /** @type {Transport | null} */ (query.get('transport')) ?? 'auto';
@@ -79,6 +79,7 @@ function listen(made) {
     if (made !== muster) return;
     pill('open', made.transport === 'webtransport' ? 'WebTransport' : 'WebSocket');
     document.body.dataset.transport = made.transport ?? '';
+    performance.mark('muster:open');
     notice('');
     show();
   };
@@ -125,8 +126,6 @@ function listen(made) {
     game.predicting = input('s-prediction').checked;
     game.interpolating = input('s-interpolation').checked;
     show();
-    // After the first picture: to ask for it sooner is to lay the page out twice.
-    requestAnimationFrame(() => game && field.focus({ preventScroll: true }));
   });
   let names = new Map();
   on('roster', ({ seats }) => (names = new Map(seats.map(({ seat, name }) => [seat, name]))));
@@ -180,10 +179,18 @@ function show() {
 
 /** @param {string} name */
 function view(name) {
-  if (document.body.dataset.view === name) return;
-  document.body.dataset.view = name;
+  const { body, activeElement } = document;
+  if (body.dataset.view === name) return;
+  const within = activeElement !== null && find(body.dataset.view ?? '', HTMLElement).contains(activeElement);
+  body.dataset.view = name;
   controls.release();
+  // What had the focus is hidden now: the keyboard goes on with what matters most here.
+  if (name === 'game') field.focus({ preventScroll: true });
+  else if (within) button(MAIN[name]).focus();
 }
+
+/** @type {Record<string, string>} */
+const MAIN = { connecting: 'again', lobbies: 'quick', lobby: 'ready' };
 
 /** @param {string} state @param {string} text */
 function pill(state, text) {
@@ -218,14 +225,17 @@ async function attemptTo(ask) {
 /** @param {Muster} muster */
 function showList({ list }) {
   find('list-empty', HTMLElement).hidden = list.length > 0;
-  find('list', HTMLElement).replaceChildren(...list.map(({ id, name, players, capacity, playing, open }) => {
-    const facts = `${players} of ${capacity}${playing ? ', playing' : ''}`;
-    const what = make('span', { className: 'what', text: name }, make('small', { text: facts }));
-    const join = make('button', { text: 'Join', type: 'button', onclick: () => attemptTo((muster) => muster.join(`lobby:${id}`)) });
+  rows(find('list', HTMLElement), list, ({ id }) => id, ({ id, name, players, capacity, playing, open }, row) => {
+    if (!row) {
+      const join = make('button', { text: 'Join', type: 'button', onclick: () => attemptTo((muster) => muster.join(`lobby:${id}`)) });
+      join.setAttribute('aria-label', `Join ${name}`);
+      row = make('li', {}, make('span', { className: 'what', text: name }, make('small')), join);
+    }
+    const [facts, join] = row.querySelectorAll('small, button');
+    say(facts, `${players} of ${capacity}${playing ? ', playing' : ''}`);
     join.toggleAttribute('disabled', !open);
-    join.setAttribute('aria-label', `Join ${name}`);
-    return make('li', {}, what, join);
-  }));
+    return row;
+  });
 }
 
 /** @param {Muster} muster */
@@ -240,18 +250,18 @@ function showLobby({ lobby, player, seated }) {
   if (lobby.locked) facts.push('locked');
   if (playing && !seated) facts.push('a game is running');
   say(find('lobby-facts', HTMLElement), facts.join(' · '));
-  find('members', HTMLElement).replaceChildren(...lobby.members.map((member) => {
-    const facts = [member.player === lobby.host && 'host', member.role === 'Spectator' && 'watches', !member.connected && 'reconnecting', member.ready && 'ready'];
-    const dot = make('span', { className: 'dot', data: { ready: String(member.ready) } });
-    const what = make('span', { className: 'what', text: member.name }, make('small', { text: facts.filter(Boolean).join(' · ') || 'not ready' }));
-    const row = make('li', { data: { player: member.player } }, dot, what);
-    if (host && member.player !== player) {
-      const pass = make('button', { className: 'small', text: 'Make host', type: 'button', onclick: () => attemptTo((muster) => muster.passHost(member.player)) });
-      const kick = make('button', { className: 'small', text: 'Remove', type: 'button', onclick: () => attemptTo((muster) => muster.kick(member.player)) });
-      row.append(pass, kick);
-    }
+  rows(find('members', HTMLElement), lobby.members, (member) => member.player, (member, row) => {
+    row ??= make('li', {}, make('span', { className: 'dot' }), make('span', { className: 'what' }, make('span'), make('small')),
+      make('button', { className: 'small', text: 'Make host', type: 'button', onclick: () => attemptTo((muster) => muster.passHost(member.player)) }),
+      make('button', { className: 'small', text: 'Remove', type: 'button', onclick: () => attemptTo((muster) => muster.kick(member.player)) }));
+    const [name, facts] = row.querySelectorAll('.what > *');
+    const said = [member.player === lobby.host && 'host', member.role === 'Spectator' && 'watches', !member.connected && 'reconnecting', member.ready && 'ready'];
+    say(name, member.name);
+    say(facts, said.filter(Boolean).join(' · ') || 'not ready');
+    row.dataset.ready = String(member.ready);
+    for (const button of row.querySelectorAll('button')) button.hidden = !host || member.player === player;
     return row;
-  }));
+  });
   button('ready').setAttribute('aria-pressed', String(own?.ready ?? false));
   say(button('ready'), own?.ready ? 'Not ready' : 'Ready');
   button('ready').disabled = playing;
@@ -341,8 +351,6 @@ addEventListener('pagehide', (event) => {
   if (muster?.lobby) sessionStorage.setItem('place', `${muster.lobby.code} ${Date.now()}`);
   else muster?.close();
 });
-
-// The game's view is laid out and drawn once while nothing waits for it: fonts are found, and the first frame is quick.
-view('game');
+// What only the first drawing has to do is done: the first picture waits for none of it.
 painter.warm();
 void begin();

@@ -24,7 +24,6 @@ export class Painter {
   constructor(canvas) {
     this.#canvas = canvas;
     this.#context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext('2d'));
-    this.retheme();
   }
 
   /** Does what only the first drawing has to do. */
@@ -37,7 +36,7 @@ export class Painter {
     this.#labels.clear();
   }
 
-  /** The page's colours have changed. */
+  /** The page's colours have changed, or are to be read for the first time. */
   retheme() {
     const probe = document.createElement('i');
     document.body.append(probe);
@@ -63,7 +62,7 @@ export class Painter {
       [canvas.width, canvas.height] = [width, height];
       this.#labels.clear();
     }
-    const margin = 12 * ratio;
+    const margin = 24 * ratio; // a name fits above who stands at the edge
     const between = width - (panels.left + panels.right) * ratio;
     const fits = (Math.min(between, height) - 2 * margin) / size;
     this.#scale = Math.max(fits, ((panels.left ? 9 : 11) * ratio) / RADIUS);

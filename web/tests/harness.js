@@ -7,6 +7,11 @@ import { createServer } from 'node:net';
 import { fileURLToPath } from 'node:url';
 
 import { chromium } from 'playwright-core';
+// @ts-expect-error it brings no types; what the client needs of it is the browser's WebSocket
+import WebSocket from 'ws';
+
+import { connect } from '../client/index.js';
+import { writeSettings } from '../page/arena.js';
 
 /** @import { Browser, BrowserContext, Page } from 'playwright-core' */
 
@@ -56,7 +61,7 @@ export class Server {
     await until('the server is ready', async () => {
       assert.equal(child.exitCode, null, this.log);
       return (await fetch(`${this.url}/readyz`)).ok;
-    });
+    }, 30_000);
   }
 
   async stop() {
@@ -86,7 +91,7 @@ export class Server {
  * @param {number} [timeout]
  * @returns {Promise<NonNullable<T>>} what it gave once it was something
  */
-export async function until(what, holds, timeout = 10_000) {
+export async function until(what, holds, timeout = 20_000) {
   const end = Date.now() + timeout;
   /** @type {unknown} */
   let last;
@@ -109,6 +114,27 @@ export const launch = (...more) => chromium.launch({
   args: ['--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync', ...more],
 });
 
+/**
+ * An arena that goes on for an hour, whatever is collected in it. Its host needs no browser, and stands still.
+ * @param {Server} server
+ */
+export async function hosted(server) {
+  const ticket = async () => (await (await fetch(`${server.url}/dev/ticket?sub=host-of-${server.port}`)).json()).ticket;
+  const host = await connect(server.url, { ticket, WebSocket, storage: null });
+  try {
+    await host.create({ game: 'arena', name: 'Hosted', capacity: 64, settings: writeSettings({ timeLimit: 3_600, targetScore: 10_000 }) });
+    await host.start();
+    await until('the host has a seat', () => host.snapshot);
+    return { host, code: host.lobby?.code ?? '' };
+  } catch (error) {
+    await host.close(); // or the run would never end
+    throw error;
+  }
+}
+
+/** @param {number} ms */
+export const pause = (ms) => new Promise((done) => setTimeout(done, ms));
+
 /** A page that keeps account of everything that went wrong in it. */
 export class Watched {
   /** @type {string[]} */
@@ -128,10 +154,11 @@ export class Watched {
     });
   }
 
-  /** @param {BrowserContext} context @param {string} url */
-  static async open(context, url) {
+  /** @param {BrowserContext} context @param {string} url @param {number} [rest] ms between the opening of the tab and of the page */
+  static async open(context, url, rest = 0) {
     const page = await context.newPage();
     const watched = new Watched(page);
+    await pause(rest);
     await page.addInitScript(() => {
       addEventListener('securitypolicyviolation', (event) => console.error('Content Security Policy', event.violatedDirective, event.blockedURI));
       addEventListener('unhandledrejection', (event) => console.error('unhandled', String(event.reason)));
@@ -145,6 +172,12 @@ export class Watched {
 
   /** @returns {Promise<string>} */
   transport = () => this.page.evaluate(() => document.body.dataset.transport ?? '');
+
+  /** From `connect()` to a mark of the page, in ms; null before. @param {'muster:open' | 'muster:drawn'} mark */
+  since = (mark) => this.page.evaluate((mark) => {
+    const [connect, reached] = ['muster:connect', mark].map((name) => performance.getEntriesByName(name)[0]);
+    return reached ? reached.startTime - connect.startTime : null;
+  }, mark);
 
   /** Where oneself is shown. @returns {Promise<number[]>} */
   place = () => this.page.evaluate(() => (document.body.dataset.place ?? '').split(',').map(Number));
