@@ -31,8 +31,7 @@ impl Spread {
 
     /// Makes room for one more session, which ticks for the first time within a period from now.
     pub fn add(&mut self, now: Duration) {
-        let phase = muster::ticker::schedule::phase(self.sessions.len() as u64, self.period);
-        let at = now + phase;
+        let at = muster::ticker::schedule::first_tick(now, self.sessions.len() as u64, self.period);
         self.sessions.push(Due { at, tick: 1 });
         self.next = Some(self.next.map_or(at, |next| next.min(at)));
     }
