@@ -63,7 +63,7 @@ pub struct LobbyQuery {
     pub game: Option<String>,
     /// Only those that one can join now.
     pub open_only: bool,
-    /// No more than this many: 100 unless asked otherwise, at most 1,000.
+    /// No more than this many: 100 unless asked otherwise, at most 200.
     pub most: usize,
 }
 

@@ -108,10 +108,10 @@ impl Acceptor {
             Err(error) => return tracing::warn!(%error, "a connection cannot be watched"),
         };
         match tls {
-            None => self.answer(Begun::new(stream, bytes), peer, pending, refusal, stop).await,
+            None => Box::pin(self.answer(Begun::new(stream, bytes), peer, pending, refusal, stop)).await,
             Some(tls) => {
-                let stream = TlsStream::new(stream, tls);
-                self.answer(Begun::new(stream, bytes), peer, pending, refusal, stop).await;
+                let stream = Begun::new(TlsStream::new(stream, tls), bytes);
+                Box::pin(self.answer(stream, peer, pending, refusal, stop)).await;
             }
         }
     }
@@ -135,7 +135,8 @@ impl Acceptor {
             async move {
                 Ok::<_, Infallible>(match refusal {
                     Some(refusal) => http.finish_for(&request, refusal),
-                    None => http.answer(request, peer).await.unwrap_or_else(|never| match never {}),
+                    // In a room of its own: a connection whose request has not come holds none for its answer.
+                    None => Box::pin(http.answer(request, peer)).await.unwrap_or_else(|never| match never {}),
                 })
             }
         };
