@@ -543,7 +543,9 @@ fn endpoint(plan: &Plan) -> Result<Endpoint<endpoint_side::Client>, Fault> {
     transport
         .max_idle_timeout(Some(quinn::VarInt::from_u32(60_000).into()))
         .datagram_receive_buffer_size(Some(64 * 1_024))
-        .datagram_send_buffer_size(16 * 1_024);
+        .datagram_send_buffer_size(16 * 1_024)
+        // As muster's own client does.
+        .mtu_discovery_config(None);
     let socket = bind(plan.address).map_err(failed)?;
     let config = ClientConfig::builder().with_bind_socket(socket).with_custom_tls_and_transport(tls, transport).build();
     Endpoint::client(config).map_err(failed)
