@@ -127,7 +127,8 @@ impl Driver {
             if batches == RECEIVE_AT_ONCE {
                 continue;
             }
-            if snapshots > 0 || self.wire.stuck.is_some() || (packets > 0 && self.pace.is_timed()) {
+            let waits = snapshots > 0 || (packets > 0 && self.pace.is_timed());
+            if (waits && self.handshakes < MANY_HANDSHAKES) || self.wire.stuck.is_some() {
                 let round = if self.handshakes > 0 { ROUND_OPENING } else { ROUND };
                 std::thread::sleep((now + round).saturating_duration_since(clock()));
             } else {
@@ -478,6 +479,8 @@ fn find(peers: &mut [Option<Box<Peer>>], id: PeerId) -> Option<&mut Peer> {
 const ROUND: Duration = Duration::from_millis(1);
 /// And this far while somebody is on the way in: a handshake has five flights, and each waits for its round.
 const ROUND_OPENING: Duration = Duration::from_micros(250);
+/// With so many on the way in something has always come by the time a round is over, and to wait would only make them wait.
+const MANY_HANDSHAKES: usize = 8;
 /// Batches of packets before the connections get their turn.
 const RECEIVE_AT_ONCE: usize = 32;
 /// Packets, or trains of packets, that one connection may send at a time.
