@@ -21,7 +21,7 @@ pub use api::{Http, Play, finished, metrics_router};
 pub use begun::Begun;
 pub use held::{Held, Hold};
 pub use problem::{problem, refusal_bytes, status_problem};
-pub use serve::{HttpBounds, begins_tls, serve_connection, serve_router};
+pub use serve::{HttpBounds, MAX_HEAD_BYTES, begins_tls, serve_connection, serve_router};
 pub use tls::TlsStream;
 
 use crate::wire::Code;

@@ -138,7 +138,7 @@ fn chunked_refused() -> Response {
 const TLS_HANDSHAKE: u8 = 0x16;
 
 /// The bytes and the number of a request's headers. Over it: 431.
-const MAX_HEAD_BYTES: usize = 16 * 1024;
+pub const MAX_HEAD_BYTES: usize = 16 * 1024;
 const MAX_HEADERS: usize = 64;
 
 const CONNECTION_LIFE: Duration = Duration::from_secs(60);

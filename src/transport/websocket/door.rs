@@ -4,6 +4,7 @@
 //! other layer: it is read, judged and answered by the driver that will read the link. Must not know: HTTP beyond such a request.
 //! Whatever else is asked is left, with the bytes, to those who gave the connection (`docs/decisions/0011-the-door.md`).
 
+use std::borrow::Cow;
 use std::io::{self, Read as _};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use super::mailbox::{Drivers, Letter, LinkKey, Mailbox};
 use super::outlet::WebSocketOutlet;
 use super::upgrade::{Verdict, agreed_protocol, judge, stage_of};
 use crate::admission::{Admission, Pending};
-use crate::http::{Response, begins_tls};
+use crate::http::{MAX_HEAD_BYTES, Response, begins_tls};
 use crate::transport::at_once;
 use crate::transport::timers::Alarm;
 
@@ -73,9 +74,14 @@ pub(super) struct Opening {
     pending: Arc<Pending>,
     door: Arc<Inside>,
     until: Instant,
+    /// The beginning of a request, in plain.
+    said: Vec<u8>,
     /// The request that admission is at.
     asked: Option<Asked>,
 }
+
+/// A request and what is right behind it, and whether there may be more to read.
+type Request<'a> = (Cow<'a, [u8]>, bool);
 
 /// A request on its way through admission.
 struct Asked {
@@ -138,6 +144,7 @@ impl Door {
             pending: Arc::new(pending),
             until: now + self.inside.admission.limits().handshake,
             door: Arc::clone(&self.inside),
+            said: Vec::new(),
             asked: None,
         };
         if let Some(driver) = self.drivers.next() {
@@ -167,12 +174,12 @@ impl Opening {
         if self.asked.is_some() {
             return Opened::Waits(self);
         }
-        let (bytes, more) = match self.hear(rooms, ended, now) {
-            Ok(Some(heard)) => heard,
+        let (bytes, more) = match self.request(rooms, ended, now) {
+            Ok(Some(request)) => request,
             Ok(None) => return Opened::Waits(self),
             Err(Over) => return Opened::Gone,
         };
-        let Some(head) = Head::read(bytes) else { return self.leave(bytes.to_vec(), None) };
+        let Some(head) = Head::read(&bytes) else { return self.leave(bytes.into_owned(), None) };
         let protocol = agreed_protocol(&self.door.admission, head.request.headers());
         let (answer, length) = (head.answer(protocol), head.length);
         let (admission, request, peer) = (self.door.admission.clone(), head.request, self.peer);
@@ -181,9 +188,9 @@ impl Opening {
                 let early = bytes.get(length..).unwrap_or_default().to_vec();
                 self.become_link(verdict, answer, early, more, now)
             }
-            Ok(Err(refusal)) => self.leave(bytes.to_vec(), Some(refusal)),
+            Ok(Err(refusal)) => self.leave(bytes.into_owned(), Some(refusal)),
             Err(judging) => {
-                self.asked = Some(Asked { bytes: bytes.to_vec(), length, answer });
+                self.asked = Some(Asked { bytes: bytes.into_owned(), length, answer });
                 let (key, mailbox) = (self.key, Arc::clone(mailbox));
                 tokio::spawn(async move { mailbox.post(Letter::Decided(key, judging.await)) });
                 Opened::Waits(self)
@@ -191,11 +198,39 @@ impl Opening {
         }
     }
 
-    /// What it says in plain, if anything, and whether there may be more.
-    fn hear<'a>(&mut self, rooms: &'a mut Rooms, ended: bool, now: Instant) -> Result<Option<(&'a [u8], bool)>, Over> {
+    /// The request, once it is whole or no request, and whether there may be more behind it. One that comes in pieces waits here
+    /// for the rest, so that whoever is slow holds what it has said and no more.
+    fn request<'a>(&mut self, rooms: &'a mut Rooms, ended: bool, now: Instant) -> Result<Option<Request<'a>>, Over> {
+        loop {
+            let Some((count, more)) = self.hear(rooms, ended, now)? else { return Ok(None) };
+            let room = if self.tls.is_some() { &rooms.plain } else { &rooms.raw };
+            let bytes = room.get(..count).unwrap_or_default();
+            let first = self.said.is_empty();
+            if first && !Head::is_partial(bytes) {
+                // The rule, without a copy. Taken anew: the borrow of a loop would outlive it.
+                let room = if self.tls.is_some() { &rooms.plain } else { &rooms.raw };
+                return Ok(Some((room.get(..count).unwrap_or_default().into(), more)));
+            }
+            if first {
+                self.until = now + self.door.admission.limits().handshake;
+            }
+            let from = self.said.len();
+            self.said.extend_from_slice(bytes);
+            let whole = !first && Head::may_end(&self.said, from) && !Head::is_partial(&self.said);
+            if whole || self.said.len() > MAX_HEAD_BYTES {
+                return Ok(Some((std::mem::take(&mut self.said).into(), more)));
+            }
+            if !more {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// How much it says in plain, if anything, and whether there may be more.
+    fn hear(&mut self, rooms: &mut Rooms, ended: bool, now: Instant) -> Result<Option<(usize, bool)>, Over> {
         let Rooms { raw, plain } = rooms;
         let mut reads = 0;
-        let (count, more, encrypted) = loop {
+        loop {
             let count = match self.socket.read(raw) {
                 Ok(0) => return Err(Over),
                 Ok(count) => count,
@@ -205,16 +240,14 @@ impl Opening {
             };
             let more = ended || count == raw.len();
             match self.decrypt(raw.get(..count).unwrap_or_default(), plain, now)? {
-                None => break (count, more, false),
+                None => return Ok(Some((count, more))),
                 Some(0) if !more => return Ok(None),
                 // No handshake is that long.
                 Some(0) if reads == READS => return Err(Over),
                 Some(0) => reads += 1,
-                Some(count) => break (count, more, true),
+                Some(count) => return Ok(Some((count, more))),
             }
-        };
-        let room = if encrypted { plain } else { raw };
-        Ok(Some((room.get(..count).unwrap_or_default(), more)))
+        }
     }
 
     /// Goes on with TLS where it is spoken; returns how many bytes it says in plain, or nothing where they are plain already.

@@ -51,6 +51,19 @@ impl Head {
         Some(Self { request, length, answer: answer.into_parts().0.headers })
     }
 
+    /// Whether `bytes` are the beginning of a request that may yet become whole.
+    pub(super) fn is_partial(bytes: &[u8]) -> bool {
+        let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+        matches!(httparse::Request::new(&mut headers).parse(bytes), Ok(httparse::Status::Partial))
+    }
+
+    /// Whether the bytes from `from` on can end a head: with an empty line, in either spelling. Spares reading it all again for each
+    /// piece of it.
+    pub(super) fn may_end(bytes: &[u8], from: usize) -> bool {
+        let tail = bytes.get(from.saturating_sub(2)..).unwrap_or_default();
+        tail.windows(2).any(|two| two == b"\n\n") || tail.windows(3).any(|three| three == b"\n\r\n")
+    }
+
     /// The bytes that switch protocols (RFC 6455 4.2.2), with the subprotocol where one was agreed on.
     pub(super) fn answer(&self, protocol: Option<&str>) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(ANSWER_BYTES);
@@ -67,8 +80,8 @@ impl Head {
     }
 }
 
-/// More than a browser sends; with more, the HTTP server counts.
-const MAX_HEADERS: usize = 32;
+/// As many as the HTTP server takes; with more, it says so.
+const MAX_HEADERS: usize = 64;
 /// The usual length of an answer, and some room.
 const ANSWER_BYTES: usize = 256;
 
@@ -94,6 +107,24 @@ mod tests {
             "RFC 6455 1.3 has the key and its answer"
         );
         assert!(!String::from_utf8(head.answer(None)).unwrap().contains("protocol:"));
+    }
+
+    #[test]
+    fn a_request_is_partial_until_its_empty_line_and_what_is_none_never_is() {
+        for spelt in [PLAIN.to_owned(), PLAIN.replace("\r\n", "\n")] {
+            let bytes = spelt.as_bytes();
+            for cut in 1..bytes.len() {
+                assert!(Head::is_partial(&bytes[..cut]), "{cut} bytes of it");
+                assert!(!Head::may_end(&bytes[..cut], cut - 1), "{cut} bytes of it");
+            }
+            assert!(!Head::is_partial(bytes));
+            for from in 0..bytes.len() {
+                assert!(Head::may_end(bytes, from), "in pieces of which the last begins at {from}");
+            }
+        }
+        for junk in [&b"\x00\x01\x02"[..], b"GET / HTTP/9.9\r\n", b"a\x7fb /", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+            assert!(!Head::is_partial(junk), "{}", junk.escape_ascii());
+        }
     }
 
     #[test]
