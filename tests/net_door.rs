@@ -160,6 +160,37 @@ async fn where_all_is_encrypted_plain_bytes_are_closed_without_a_word() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn players_who_are_in_take_no_place_at_the_door_from_others_of_their_address() {
+    for tls in [false, true] {
+        let world = world(TlsWebSocket::Auto).await;
+        let many = world.server.hub().limits().pending_per_address + 5;
+        let mut players = Vec::new();
+        for number in 0..many {
+            let (sub, mut stream) = (format!("neighbour-{number}"), connect(&world, tls).await);
+            // By turns in the request, in two pieces, and by the first message.
+            let (first, second) = match (number % 3, world.ticket(&sub)) {
+                (0, ticket) => (request(Some(&ticket)), Vec::new()),
+                (1, ticket) => {
+                    let mut all = request(Some(&ticket));
+                    let rest = all.split_off(100);
+                    (all, rest)
+                }
+                (_, ticket) => (request(None), hello(&ticket)),
+            };
+            stream.write_all(&first).await.unwrap();
+            stream.flush().await.unwrap();
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            stream.write_all(&second).await.unwrap();
+            stream.flush().await.unwrap();
+            is_welcome(&first_message(&mut stream).await, &sub);
+            players.push(stream);
+        }
+        assert_eq!(world.server.hub().links(), many);
+        assert_eq!(world.metrics().pending_links.get(), 0, "strangers, of {many} players (tls: {tls})");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_page_over_tls_is_served_as_before() {
     let world = world(TlsWebSocket::Auto).await;
     let mut stream = connect(&world, true).await;

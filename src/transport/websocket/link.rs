@@ -124,6 +124,8 @@ impl Link {
         now: Instant,
     ) -> Self {
         let limits = admission.limits();
+        // Who is admitted is no stranger any more.
+        let pending = pending.filter(|_| !matches!(stage, Stage::Live(_)));
         Self {
             outlet,
             stage,
