@@ -25,6 +25,7 @@ async fn world(mode: TlsWebSocket) -> World {
         settings.tls.certificate = Some(directory.join("cert.pem"));
         settings.tls.key = Some(directory.join("key.pem"));
         settings.tls.websocket = mode;
+        settings.limits.pending_per_address = 20;
     })
     .await
 }
