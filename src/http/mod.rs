@@ -6,7 +6,6 @@
 //! link.
 
 mod api;
-mod begun;
 mod dev;
 mod held;
 mod problem;
@@ -18,7 +17,6 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 pub use api::{Http, Play, finished, metrics_router};
-pub use begun::Begun;
 pub use held::{Held, Hold};
 pub use problem::{problem, refusal_bytes, status_problem};
 pub use serve::{HttpBounds, MAX_HEAD_BYTES, begins_tls, serve_connection, serve_router};

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::{HeaderValue, Request, header};
+use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -39,9 +40,9 @@ impl From<&Limits> for HttpBounds {
     }
 }
 
-/// Serves requests on one connection until it ends, becomes a link, outlives its bounds, or is told to stop; then the
-/// request at hand is still answered. Upgrades go on after this returns, in tasks of their own; every request carries a
-/// [`Hold`] for those that have more to say.
+/// Serves requests on one connection, of which `begun` was read before, until it ends, becomes a link, outlives its bounds,
+/// or is told to stop; then the request at hand is still answered. Upgrades go on after this returns, in tasks of their
+/// own; every request carries a [`Hold`] for those that have more to say.
 ///
 /// # Errors
 /// What hyper says of a connection that broke or did not keep to HTTP: the peer's fault, worth a line at debug level.
@@ -50,6 +51,7 @@ impl From<&Limits> for HttpBounds {
 /// Cancelling closes the connection; a link that came of it is not touched.
 pub async fn serve_connection<I, S, F>(
     io: I,
+    begun: Bytes,
     service: S,
     bounds: HttpBounds,
     stop: &CancellationToken,
@@ -76,7 +78,7 @@ where
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEAD_BYTES)
         .keep_alive(true)
-        .serve_connection(TokioIo::new(Held::new(io, hold.clone())), service_fn(guarded))
+        .serve_connection(TokioIo::new(Held::new(io, begun, hold.clone())), service_fn(guarded))
         .with_upgrades();
     let mut connection = pin!(connection);
     let mut life = pin!(tokio::time::sleep(bounds.life));
@@ -117,7 +119,7 @@ where
         harden(response.headers_mut());
         Ok(response)
     };
-    serve_connection(io, service, bounds, stop).await
+    serve_connection(io, Bytes::new(), service, bounds, stop).await
 }
 
 /// Whether the first bytes of a connection begin TLS: with a handshake record (RFC 8446 5.1).
@@ -228,7 +230,7 @@ mod tests {
                 let http = http.clone();
                 async move { http.answer(request, peer).await }
             };
-            serve_connection(theirs, answer, BOUNDS, &stop).await
+            serve_connection(theirs, Bytes::new(), answer, BOUNDS, &stop).await
         });
         (ours, served)
     }

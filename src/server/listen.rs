@@ -21,7 +21,7 @@ use super::port::Port;
 use crate::admission::{Admission, Pending};
 use crate::certificate::CertificateStore;
 use crate::config::{Config, TlsWebSocket};
-use crate::http::{Begun, Http, HttpBounds, Peer, Response, TlsStream, refusal_bytes, serve_connection, serve_router};
+use crate::http::{Http, HttpBounds, Peer, Response, TlsStream, refusal_bytes, serve_connection, serve_router};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::transport::websocket::{Door, Encryption, Unread, WebSockets};
@@ -108,10 +108,9 @@ impl Acceptor {
             Err(error) => return tracing::warn!(%error, "a connection cannot be watched"),
         };
         match tls {
-            None => Box::pin(self.answer(Begun::new(stream, bytes), peer, pending, refusal, stop)).await,
+            None => Box::pin(self.answer(stream, bytes, peer, pending, refusal, stop)).await,
             Some(tls) => {
-                let stream = Begun::new(TlsStream::new(stream, tls), bytes);
-                Box::pin(self.answer(stream, peer, pending, refusal, stop)).await;
+                Box::pin(self.answer(TlsStream::new(stream, tls), bytes, peer, pending, refusal, stop)).await;
             }
         }
     }
@@ -119,6 +118,7 @@ impl Acceptor {
     async fn answer<I>(
         self,
         io: I,
+        begun: Vec<u8>,
         peer: Peer,
         pending: Arc<Pending>,
         refusal: Option<Response>,
@@ -140,7 +140,7 @@ impl Acceptor {
                 })
             }
         };
-        if let Err(error) = serve_connection(io, service, bounds, stop).await {
+        if let Err(error) = serve_connection(io, begun.into(), service, bounds, stop).await {
             tracing::debug!(peer = %peer.address, %error, "a connection broke");
         }
     }

@@ -22,7 +22,7 @@ use super::link::{Arrival, Asking, Link, Stage};
 use super::mailbox::{Drivers, Letter};
 use super::outlet::WebSocketOutlet;
 use crate::admission::{Admission, Pending, Refused};
-use crate::http::{Begun, Held, Hold, Peer, Play, Response, TlsStream, problem};
+use crate::http::{Held, Hold, Peer, Play, Response, TlsStream, problem};
 use crate::hub::Place;
 use crate::outbox::{Outlet, Transport};
 use crate::request::{OpenRequest, RequestParts};
@@ -195,19 +195,17 @@ fn hand_over(
 /// Takes the connection back from hyper and from tokio, so that its bytes pass no other layer.
 fn split(upgraded: hyper::upgrade::Upgraded, admission: &Admission) -> io::Result<(Arc<WebSocketOutlet>, Vec<u8>)> {
     let bound = admission.limits().queue_bytes;
-    let (stream, tls, answer, read, unread) = match upgraded.downcast::<TokioIo<Held<Begun<TcpStream>>>>() {
+    let (stream, tls, unread, answer, read) = match upgraded.downcast::<TokioIo<Held<TcpStream>>>() {
         Ok(parts) => {
-            let (begun, answer) = parts.io.into_inner().into_parts();
-            let (stream, unread) = begun.into_parts();
-            (stream, None, answer, parts.read_buf, unread)
+            let (stream, unread, answer) = parts.io.into_inner().into_parts();
+            (stream, None, unread, answer, parts.read_buf)
         }
         Err(upgraded) => {
             let unknown = |_| io::Error::other("an upgraded connection is of an unknown kind");
-            let parts = upgraded.downcast::<TokioIo<Held<Begun<TlsStream>>>>().map_err(unknown)?;
-            let (begun, answer) = parts.io.into_inner().into_parts();
-            let (stream, unread) = begun.into_parts();
+            let parts = upgraded.downcast::<TokioIo<Held<TlsStream>>>().map_err(unknown)?;
+            let (stream, unread, answer) = parts.io.into_inner().into_parts();
             let (stream, tls) = stream.into_parts();
-            (stream, Some(tls), answer, parts.read_buf, unread)
+            (stream, Some(tls), unread, answer, parts.read_buf)
         }
     };
     let early = [&read[..], &unread[..]].concat();
