@@ -96,6 +96,20 @@ async fn a_request_in_pieces_is_let_in_like_one_in_one_piece() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_is_longer_than_one_read_is_let_in() {
+    let world = world(TlsWebSocket::Auto).await;
+    for (tls, length) in [(false, 9_000), (true, 9_000), (false, 14_000), (true, 14_000)] {
+        let (sub, mut stream) = (format!("long{tls}{length}"), connect(&world, tls).await);
+        let mut all = request(Some(&world.ticket(&sub)));
+        all.truncate(all.len() - 2);
+        all.extend(format!("Cookie: other={}\r\n\r\n", "x".repeat(length)).into_bytes());
+        stream.write_all(&all).await.unwrap();
+        stream.flush().await.unwrap();
+        is_welcome(&first_message(&mut stream).await, &sub);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn frames_right_behind_the_request_are_heard() {
     let world = world(TlsWebSocket::Auto).await;
     for tls in [false, true] {

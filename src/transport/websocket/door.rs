@@ -230,6 +230,12 @@ impl Opening {
     fn hear(&mut self, rooms: &mut Rooms, ended: bool, now: Instant) -> Result<Option<(usize, bool)>, Over> {
         let Rooms { raw, plain } = rooms;
         let mut reads = 0;
+        // A record of TLS may say more than there is room for at a time.
+        if let Some(tls) = &mut self.tls
+            && let Ok(count @ 1..) = tls.reader().read(plain)
+        {
+            return Ok(Some((count, true)));
+        }
         loop {
             let count = match self.socket.read(raw) {
                 Ok(0) => return Err(Over),
@@ -245,7 +251,7 @@ impl Opening {
                 // No handshake is that long.
                 Some(0) if reads == READS => return Err(Over),
                 Some(0) => reads += 1,
-                Some(count) => return Ok(Some((count, more))),
+                Some(count) => return Ok(Some((count, more || count == plain.len()))),
             }
         }
     }
