@@ -53,6 +53,10 @@ pub trait Outlet: Send + Sync + 'static {
     /// The transport this leads over.
     fn transport(&self) -> Transport;
 
+    /// Has the processor fetch what an offer touches, without waiting for it. Called for many links in a row, it has their
+    /// memory, which is cold at each tick, come side by side instead of one after the other.
+    fn warm(&self) {}
+
     /// Hands over a snapshot: straight to the socket when nothing waits, else it takes the place of the one that waits.
     fn offer_snapshot(&self, frames: &SnapshotFrames) -> Offered;
 

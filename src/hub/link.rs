@@ -122,6 +122,11 @@ impl Attached {
         Self { hub, link, transport }
     }
 
+    /// Has the processor fetch what an input touches, without waiting for it.
+    pub fn warm(&self) {
+        std::hint::black_box(self.link.inbound.is_locked());
+    }
+
     /// Takes one whole message, from whichever path of the transport.
     ///
     /// # Errors

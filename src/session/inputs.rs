@@ -39,7 +39,7 @@ pub struct Batch {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// Somebody took a seat. Whoever had it has left.
-    Join(SeatId, Player),
+    Join(SeatId, Box<Player>),
     /// The seat was given up.
     Leave(SeatId),
     /// The link of the seat's player was lost.
@@ -151,7 +151,7 @@ impl Mailbox {
         let drains = self.drains;
         if let Some(gate) = self.gates.get_mut(usize::from(seat.0)) {
             *gate = Gate { open: true, drains, ..Gate::default() };
-            self.waiting.push(Event::Join(seat, player));
+            self.waiting.push(Event::Join(seat, Box::new(player)));
         }
     }
 

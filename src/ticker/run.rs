@@ -2,17 +2,20 @@
 //!
 //! Owns: the session's mailbox and audience, and the task that ticks. Must not know: lobbies, players, transports.
 
-use std::pin::pin;
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::Notify;
 
-use super::schedule::Schedule;
+use super::schedule::{Schedule, TickPlan};
 use crate::clock::Clock;
-use crate::ids::{SeatId, SessionId, SessionTag, Tick};
+use crate::ids::{InputSeq, SeatId, SessionId, SessionTag, Tick};
 use crate::metrics::{InputDrop, Metrics};
 use crate::outbox::{Offered, Outlet, Transport};
 use crate::session::{Batch, Halted, InputOutcome, Mailbox, Simulation};
@@ -26,7 +29,8 @@ pub struct SessionRun {
     /// The tick that is under way or passed last.
     tick: AtomicU32,
     inbox: Mutex<Inbox>,
-    stop: CancellationToken,
+    stopping: AtomicBool,
+    stop: Notify,
     metrics: Arc<Metrics>,
 }
 
@@ -37,6 +41,20 @@ struct Inbox {
     changes: Vec<Change>,
     /// For those who come before the next tick.
     newest: Option<SnapshotFrames>,
+}
+
+thread_local! {
+    /// One for all sessions that tick on a thread: what a tick writes to is hot from the one before, which its own would not
+    /// be after 50 ms.
+    static ROOM: RefCell<Room> = RefCell::default();
+}
+
+/// What a tick needs for as long as it runs.
+#[derive(Default)]
+struct Room {
+    batch: Batch,
+    state: Vec<u8>,
+    applied: Vec<(SeatId, InputSeq)>,
 }
 
 /// Who is to get snapshots from the next tick on.
@@ -60,7 +78,7 @@ impl SessionRun {
     /// A session with so many seats, before its first tick.
     pub fn new(id: SessionId, tag: SessionTag, hz: u8, seats: u16, metrics: Arc<Metrics>) -> Self {
         let inbox = Inbox { mailbox: Mailbox::new(seats), tick: Tick::default(), changes: Vec::new(), newest: None };
-        Self { id, tag, hz, tick: AtomicU32::new(0), inbox: Mutex::new(inbox), stop: CancellationToken::new(), metrics }
+        Self { id, tag, hz, tick: AtomicU32::new(0), inbox: Mutex::new(inbox), stopping: AtomicBool::new(false), stop: Notify::new(), metrics }
     }
 
     /// The session.
@@ -130,7 +148,8 @@ impl SessionRun {
 
     /// Ends the session before its next tick.
     pub fn stop(&self) {
-        self.stop.cancel();
+        self.stopping.store(true, Ordering::Release);
+        self.stop.notify_one();
     }
 
     /// Ticks until the end. `now` is the node's clock.
@@ -140,50 +159,66 @@ impl SessionRun {
     pub async fn drive(&self, mut simulation: Simulation, start: Duration, clock: Clock) -> Outcome {
         let mut schedule = Schedule::new(self.hz, start);
         let mut audience: Vec<(u64, Arc<dyn Outlet>)> = Vec::new();
-        let mut batch = Batch::default();
-        let (mut state, mut applied) = (Vec::new(), Vec::new());
         // Made once: to be listed anew with those who wait costs as much as a short game's step.
-        let mut stopped = pin!(self.stop.cancelled());
+        let (mut stopped, mut listens) = (pin!(self.stop.notified()), false);
         let mut sleep = pin!(tokio::time::sleep_until(clock.instant(schedule.next_due())));
         loop {
             sleep.as_mut().reset(clock.instant(schedule.next_due()));
-            tokio::select! {
-                biased;
-                () = stopped.as_mut() => return Outcome::Stopped,
-                () = sleep.as_mut() => {}
+            wait(sleep.as_mut(), stopped.as_mut(), &mut listens).await;
+            if self.stopping.load(Ordering::Acquire) {
+                return Outcome::Stopped;
             }
             let plan = schedule.advance(clock.now());
             self.metrics.tick_lateness.observe(plan.lateness.as_secs_f64());
             self.metrics.ticks.inc_by(u64::from(plan.run));
             self.metrics.ticks_skipped.inc_by(plan.skipped);
-            for left in (0..plan.run).rev() {
-                let tick = simulation.tick().next();
-                self.tick.store(tick.0, Ordering::Relaxed);
-                self.take(tick, &mut batch, &mut audience);
-                let stepped = match simulation.run_tick(&batch) {
-                    Ok(stepped) => stepped,
-                    Err(halted) => return crashed(halted),
-                };
-                self.metrics.inputs_dropped.of(InputDrop::Malformed).inc_by(u64::from(stepped.undecodable));
-                // Of several ticks that are caught up with, only the last is worth sending.
-                if left == 0 || stepped.ended.is_some() {
-                    state.clear();
-                    if let Err(halted) = simulation.write_state(&mut state) {
-                        return crashed(halted);
-                    }
-                    applied.clear();
-                    applied.extend(simulation.applied());
-                    let time_us = plan.due.as_micros() as u64;
-                    let newest = applied.iter().copied();
-                    let frames = SnapshotFrames::new(self.tag, simulation.tick(), time_us, newest, &state);
-                    self.broadcast(&frames, &audience);
-                    self.inbox.lock().newest = Some(frames);
-                }
-                if let Some(result) = stepped.ended {
-                    return Outcome::Finished(result);
-                }
+            let ended = ROOM.with_borrow_mut(|room| self.run_ticks(&plan, &mut simulation, &mut audience, room));
+            if let Some(outcome) = ended {
+                return outcome;
             }
         }
+    }
+
+    /// Runs the ticks that are due and sends what they led to; tells how the session ended, if it did.
+    fn run_ticks(
+        &self,
+        plan: &TickPlan,
+        simulation: &mut Simulation,
+        audience: &mut Vec<(u64, Arc<dyn Outlet>)>,
+        room: &mut Room,
+    ) -> Option<Outcome> {
+        let Room { batch, state, applied } = room;
+        for left in (0..plan.run).rev() {
+            let tick = simulation.tick().next();
+            self.tick.store(tick.0, Ordering::Relaxed);
+            self.take(tick, batch, audience);
+            let stepped = simulation.run_tick(batch);
+            // While it is hot.
+            batch.clear();
+            let stepped = match stepped {
+                Ok(stepped) => stepped,
+                Err(halted) => return Some(crashed(halted)),
+            };
+            self.metrics.inputs_dropped.of(InputDrop::Malformed).inc_by(u64::from(stepped.undecodable));
+            // Of several ticks that are caught up with, only the last is worth sending.
+            if left == 0 || stepped.ended.is_some() {
+                state.clear();
+                if let Err(halted) = simulation.write_state(state) {
+                    return Some(crashed(halted));
+                }
+                applied.clear();
+                applied.extend(simulation.applied());
+                let time_us = plan.due.as_micros() as u64;
+                let newest = applied.iter().copied();
+                let frames = SnapshotFrames::new(self.tag, simulation.tick(), time_us, newest, state);
+                self.broadcast(&frames, audience);
+                self.inbox.lock().newest = Some(frames);
+            }
+            if let Some(result) = stepped.ended {
+                return Some(Outcome::Finished(result));
+            }
+        }
+        None
     }
 
     fn take(&self, tick: Tick, batch: &mut Batch, audience: &mut Vec<(u64, Arc<dyn Outlet>)>) {
@@ -201,6 +236,7 @@ impl SessionRun {
     /// One frame, built once, straight to the socket of every link that has nothing waiting.
     fn broadcast(&self, frames: &SnapshotFrames, audience: &[(u64, Arc<dyn Outlet>)]) {
         let mut counts = [Counts::default(); Transport::ALL.len()];
+        audience.iter().for_each(|(_, outlet)| outlet.warm());
         for (_, outlet) in audience {
             let count = &mut counts[outlet.transport() as usize];
             match outlet.offer_snapshot(frames) {
@@ -212,12 +248,31 @@ impl SessionRun {
         for (transport, count) in Transport::ALL.into_iter().zip(counts) {
             // One that waits is counted once it waits; should a newer one take its place, that one is counted for it.
             let handed = count.sent + count.replaced;
+            if handed == 0 {
+                continue;
+            }
             self.metrics.snapshots_sent.of(transport).inc_by(count.sent);
             self.metrics.snapshots_replaced.of(transport).inc_by(count.replaced);
             self.metrics.messages_out.of(transport).inc_by(count.sent);
             self.metrics.bytes_out.of(transport).inc_by(handed * frames.websocket().len() as u64);
         }
     }
+}
+
+/// Waits for whichever comes first. What `listens` already is not asked again before something wakes the task: that would
+/// cost as much as a short game's step.
+async fn wait(mut due: Pin<&mut impl Future>, mut stopped: Pin<&mut impl Future>, listens: &mut bool) {
+    poll_fn(|context| {
+        if due.as_mut().poll(context).is_ready() {
+            return Poll::Ready(());
+        }
+        if std::mem::take(listens) {
+            return Poll::Pending;
+        }
+        stopped.as_mut().poll(context).map(|_| ())
+    })
+    .await;
+    *listens = true;
 }
 
 /// What became of one snapshot, over all links of a transport.

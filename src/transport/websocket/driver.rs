@@ -183,6 +183,12 @@ impl Driver {
         for index in std::mem::take(&mut table.again) {
             table.work_at(index, poll, |link, rooms| link.handle_readable(rooms, false, now));
         }
+        // What is cold of each of them is fetched for all side by side, before the first is served.
+        for event in &self.events {
+            if let Some(Some(Entry::Link(link))) = table.entries.get(event.token().0) {
+                link.warm();
+            }
+        }
         let (mut count, mut spoke) = (0, 0);
         for event in &self.events {
             count += 1;

@@ -152,6 +152,14 @@ impl Link {
         self.outlet.socket()
     }
 
+    /// Has the processor fetch what a message touches, without waiting for it.
+    pub(super) fn warm(&self) {
+        self.outlet.warm();
+        if let Stage::Live(attached) = &self.stage {
+            attached.warm();
+        }
+    }
+
     /// When it wants to be called at the latest.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match &self.stage {

@@ -283,6 +283,10 @@ impl Outlet for WebSocketOutlet {
         Transport::WebSocket
     }
 
+    fn warm(&self) {
+        std::hint::black_box(self.attention.load(Ordering::Relaxed));
+    }
+
     fn offer_snapshot(&self, frames: &SnapshotFrames) -> Offered {
         let mut state = self.state.lock();
         if state.phase != Phase::Open {
