@@ -113,7 +113,7 @@ random_id! {
 
 /// The short number of a session on its node. It stands in every snapshot instead of the long id, so that a
 /// datagram that was under way when one session ended is not taken for the next one's. Counts up; wraps at 2^32.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionTag(pub u32);
 
 /// The code by which a lobby is joined: six letters `A-Z` without `I` and `O` (24^6, about 191 million).

@@ -186,7 +186,7 @@ proptest! {
         let mut expected = ws_header(frames.body().len(), &mut [0; WS_HEADROOM]).to_vec();
         prop_assert!(expected.len() <= WS_HEADROOM);
         expected.extend_from_slice(&frames.body());
-        prop_assert_eq!(frames.websocket(), &expected);
+        prop_assert_eq!(frames.websocket(), &expected[..]);
         let read = codec::decode::<ServerMessage>(&frames.body());
         prop_assert_eq!(read, Ok(ServerMessage::Snapshot(snapshot(1, 1, size))));
     }

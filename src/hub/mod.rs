@@ -68,7 +68,8 @@ struct Shared {
 }
 
 struct State {
-    players: HashMap<PlayerId, Presence>,
+    /// Boxed: a table that grows moves its entries.
+    players: HashMap<PlayerId, Box<Presence>>,
     /// By the SHA-256 of the resume token.
     resumes: HashMap<[u8; 32], PlayerId>,
     lobbies: HashMap<LobbyId, LobbyEntry>,

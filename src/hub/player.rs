@@ -210,7 +210,7 @@ impl Turn<'_> {
             watching: None,
             seen_version: 0,
         };
-        self.state.players.insert(player.clone(), presence);
+        self.state.players.insert(player.clone(), Box::new(presence));
         self.begin_stay(&player);
         self.wait_for_link(&player);
         number

@@ -22,22 +22,26 @@ use crate::session::{Batch, Halted, InputOutcome, Mailbox, Simulation};
 use crate::wire::{InputBatch, SnapshotFrames};
 
 /// What the rest of the server shares with a session's task.
+///
+/// What a tick and an input touch of it comes first and lies together: it is cold whenever they come.
+#[repr(C, align(64))]
 pub struct SessionRun {
-    id: SessionId,
-    tag: SessionTag,
-    hz: u8,
     /// The tick that is under way or passed last.
     tick: AtomicU32,
-    inbox: Mutex<Inbox>,
+    tag: SessionTag,
+    hz: u8,
     stopping: AtomicBool,
+    inbox: Mutex<Inbox>,
+    id: SessionId,
     stop: Notify,
     metrics: Arc<Metrics>,
 }
 
+#[repr(C)]
 struct Inbox {
-    mailbox: Mailbox,
     /// The newest tick of which anybody can have seen a snapshot.
     tick: Tick,
+    mailbox: Mailbox,
     changes: Vec<Change>,
     /// For those who come before the next tick.
     newest: Option<SnapshotFrames>,
@@ -78,7 +82,16 @@ impl SessionRun {
     /// A session with so many seats, before its first tick.
     pub fn new(id: SessionId, tag: SessionTag, hz: u8, seats: u16, metrics: Arc<Metrics>) -> Self {
         let inbox = Inbox { mailbox: Mailbox::new(seats), tick: Tick::default(), changes: Vec::new(), newest: None };
-        Self { id, tag, hz, tick: AtomicU32::new(0), inbox: Mutex::new(inbox), stopping: AtomicBool::new(false), stop: Notify::new(), metrics }
+        Self {
+            id,
+            tag,
+            hz,
+            tick: AtomicU32::new(0),
+            inbox: Mutex::new(inbox),
+            stopping: AtomicBool::new(false),
+            stop: Notify::new(),
+            metrics,
+        }
     }
 
     /// The session.
@@ -191,7 +204,7 @@ impl SessionRun {
         for left in (0..plan.run).rev() {
             let tick = simulation.tick().next();
             self.tick.store(tick.0, Ordering::Relaxed);
-            self.take(tick, batch, audience);
+            let mut frames = self.take(tick, batch, audience);
             let stepped = simulation.run_tick(batch);
             // While it is hot.
             batch.clear();
@@ -201,7 +214,8 @@ impl SessionRun {
             };
             self.metrics.inputs_dropped.of(InputDrop::Malformed).inc_by(u64::from(stepped.undecodable));
             // Of several ticks that are caught up with, only the last is worth sending.
-            if left == 0 || stepped.ended.is_some() {
+            // Of those, only if somebody is there to see it; who comes before the next sees that.
+            if !audience.is_empty() && (left == 0 || stepped.ended.is_some()) {
                 state.clear();
                 if let Err(halted) = simulation.write_state(state) {
                     return Some(crashed(halted));
@@ -210,7 +224,8 @@ impl SessionRun {
                 applied.extend(simulation.applied());
                 let time_us = plan.due.as_micros() as u64;
                 let newest = applied.iter().copied();
-                let frames = SnapshotFrames::new(self.tag, simulation.tick(), time_us, newest, state);
+                let mut frames = frames.take().unwrap_or_default();
+                frames.renew(self.tag, simulation.tick(), time_us, newest, state);
                 self.broadcast(&frames, audience);
                 self.inbox.lock().newest = Some(frames);
             }
@@ -221,7 +236,13 @@ impl SessionRun {
         None
     }
 
-    fn take(&self, tick: Tick, batch: &mut Batch, audience: &mut Vec<(u64, Arc<dyn Outlet>)>) {
+    /// Takes what has come for a tick, and the snapshot before it for its memory.
+    fn take(
+        &self,
+        tick: Tick,
+        batch: &mut Batch,
+        audience: &mut Vec<(u64, Arc<dyn Outlet>)>,
+    ) -> Option<SnapshotFrames> {
         let mut inbox = self.inbox.lock();
         inbox.tick = tick;
         inbox.mailbox.drain_into(batch);
@@ -231,6 +252,7 @@ impl SessionRun {
                 Change::Detach(link) => audience.retain(|(known, _)| *known != link),
             }
         }
+        inbox.newest.take()
     }
 
     /// One frame, built once, straight to the socket of every link that has nothing waiting.

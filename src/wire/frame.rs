@@ -1,5 +1,6 @@
 //! How messages stand on the two transports: WebSocket frames, control-stream lengths, datagrams and their pieces.
 
+use std::cell::RefCell;
 use std::sync::{Arc, OnceLock};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -18,6 +19,8 @@ pub const MAX_PIECES: usize = 8;
 /// after packet, frame and piece headers.
 pub const PIECE_BYTES: usize = 1_100;
 
+/// What is kept to encode messages in.
+const KEPT_ROOM: usize = 16 * 1_024;
 const WHOLE: u8 = 0;
 const PIECE: u8 = 1;
 /// Kind, tag and tick (4 bytes each, little endian), index, count.
@@ -88,14 +91,19 @@ pub fn encode_inputs(inputs: &Inputs, out: &mut Vec<u8>) {
 }
 
 /// One snapshot, encoded once and framed once for each transport. Cloning shares the bytes.
-#[derive(Clone, Debug)]
-pub struct SnapshotFrames {
-    websocket: Bytes,
-    body_at: usize,
+#[derive(Clone, Debug, Default)]
+pub struct SnapshotFrames(Arc<Frames>);
+
+#[derive(Debug, Default)]
+struct Frames {
+    /// Room for the longest header, and the message.
+    buffer: Vec<u8>,
+    /// Where the header begins.
+    header_at: usize,
     tag: SessionTag,
     tick: Tick,
     /// Built by the first WebTransport link that asks, shared by all others. `None` inside: too large for datagrams.
-    datagrams: Arc<OnceLock<Option<Box<[Bytes]>>>>,
+    datagrams: OnceLock<Option<Box<[Bytes]>>>,
 }
 
 impl SnapshotFrames {
@@ -108,47 +116,67 @@ impl SnapshotFrames {
         applied: impl ExactSizeIterator<Item = (SeatId, InputSeq)>,
         state: &[u8],
     ) -> Self {
-        let mut buffer = Vec::with_capacity(WS_HEADROOM + 32 + 8 * applied.len() + state.len());
+        let mut frames = Self::default();
+        frames.renew(tag, tick, time_us, applied, state);
+        frames
+    }
+
+    /// Makes this the frames of another snapshot, as [`Self::new`] does: in the same memory where nobody shares it any more.
+    pub fn renew(
+        &mut self,
+        tag: SessionTag,
+        tick: Tick,
+        time_us: u64,
+        applied: impl ExactSizeIterator<Item = (SeatId, InputSeq)>,
+        state: &[u8],
+    ) {
+        if Arc::get_mut(&mut self.0).is_none() {
+            *self = Self::default();
+        }
+        let Some(frames) = Arc::get_mut(&mut self.0) else { return };
+        let buffer = &mut frames.buffer;
+        buffer.clear();
+        buffer.reserve(WS_HEADROOM + 32 + 8 * applied.len() + state.len());
         buffer.resize(WS_HEADROOM, 0);
-        codec::encode_into(&SNAPSHOT_KIND, &mut buffer);
-        codec::encode_into(&(tag, tick, time_us, applied.len() as u64), &mut buffer);
-        applied.for_each(|entry| codec::encode_into(&entry, &mut buffer));
-        codec::encode_into(&state, &mut buffer);
+        codec::encode_into(&SNAPSHOT_KIND, buffer);
+        codec::encode_into(&(tag, tick, time_us, applied.len() as u64), buffer);
+        applied.for_each(|entry| codec::encode_into(&entry, buffer));
+        codec::encode_into(&state, buffer);
         let mut header = [0; WS_HEADROOM];
         let header = ws_header(buffer.len() - WS_HEADROOM, &mut header);
-        let start = WS_HEADROOM - header.len();
-        if let Some(room) = buffer.get_mut(start..WS_HEADROOM) {
+        frames.header_at = WS_HEADROOM - header.len();
+        if let Some(room) = buffer.get_mut(frames.header_at..WS_HEADROOM) {
             room.copy_from_slice(header);
         }
-        Self {
-            websocket: Bytes::from(buffer).slice(start..),
-            body_at: header.len(),
-            tag,
-            tick,
-            datagrams: Arc::default(),
-        }
+        (frames.tag, frames.tick) = (tag, tick);
+        frames.datagrams.take();
     }
 
     /// The whole WebSocket frame.
-    pub fn websocket(&self) -> &Bytes {
-        &self.websocket
+    pub fn websocket(&self) -> &[u8] {
+        self.0.buffer.get(self.0.header_at..).unwrap_or_default()
+    }
+
+    /// The WebSocket frame from its `skip`-th byte on, for a link that cannot take it now.
+    pub fn rest_of_websocket(&self, skip: usize) -> Bytes {
+        Bytes::from_owner(self.clone()).slice(self.0.header_at + skip..)
     }
 
     /// The message alone.
     pub fn body(&self) -> Bytes {
-        self.websocket.slice(self.body_at..)
+        Bytes::from_owner(self.clone()).slice(WS_HEADROOM..)
     }
 
     /// The QUIC datagrams that carry it to every link whose WebTransport session is the first request of its connection
     /// (quarter stream id 0, RFC 9297 2.1): built once and shared. `None` as for [`Self::datagrams`].
     pub fn shared_datagrams(&self) -> Option<&[Bytes]> {
-        self.datagrams.get_or_init(|| self.datagrams(&[0]).map(Vec::into_boxed_slice)).as_deref()
+        self.0.datagrams.get_or_init(|| self.datagrams(&[0]).map(Vec::into_boxed_slice)).as_deref()
     }
 
     /// The payloads of the datagrams that carry it, each behind `prefix` (what the transport puts before a payload),
     /// or `None` when it needs more than [`MAX_PIECES`] and belongs on the control stream.
     pub fn datagrams(&self, prefix: &[u8]) -> Option<Vec<Bytes>> {
-        let body = self.websocket.get(self.body_at..).unwrap_or_default();
+        let body = self.0.buffer.get(WS_HEADROOM..).unwrap_or_default();
         if body.len() < PIECE_BYTES {
             let mut whole = BytesMut::with_capacity(prefix.len() + 1 + body.len());
             whole.put_slice(prefix);
@@ -165,14 +193,20 @@ impl SnapshotFrames {
             let mut piece = BytesMut::with_capacity(prefix.len() + PIECE_HEADER + chunk.len());
             piece.put_slice(prefix);
             piece.put_u8(PIECE);
-            piece.put_u32_le(self.tag.0);
-            piece.put_u32_le(self.tick.0);
+            piece.put_u32_le(self.0.tag.0);
+            piece.put_u32_le(self.0.tick.0);
             piece.put_u8(index as u8);
             piece.put_u8(count as u8);
             piece.put_slice(chunk);
             piece.freeze()
         });
         Some(pieces.collect())
+    }
+}
+
+impl AsRef<[u8]> for SnapshotFrames {
+    fn as_ref(&self) -> &[u8] {
+        &self.0.buffer
     }
 }
 
@@ -263,9 +297,19 @@ pub fn ws_header(length: usize, room: &mut [u8; WS_HEADROOM]) -> &[u8] {
     room.get(..used).unwrap_or_default()
 }
 
-/// Encodes a message of the server.
+/// Encodes a message of the server. It takes no more room than its bytes: some are kept until a player has them.
 pub fn encode_server(message: &ServerMessage) -> Bytes {
-    codec::encode(message).into()
+    thread_local! {
+        static ROOM: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    }
+    ROOM.with_borrow_mut(|room| {
+        room.clear();
+        codec::encode_into(message, room);
+        let encoded = Bytes::copy_from_slice(room);
+        // The longest there has been is not worth its room for ever.
+        room.shrink_to(KEPT_ROOM);
+        encoded
+    })
 }
 
 /// Appends a message to the control stream: its length as four bytes, little endian, then the message.
@@ -424,7 +468,7 @@ mod tests {
             assert_eq!(body, encode_server(&ServerMessage::Snapshot(snapshot.clone())));
             let mut room = [0; WS_HEADROOM];
             let header = ws_header(body.len(), &mut room);
-            assert_eq!(frames.websocket().strip_prefix(header).unwrap(), &body);
+            assert_eq!(frames.websocket().strip_prefix(header).unwrap(), &body[..]);
         }
     }
 }

@@ -82,8 +82,8 @@ impl Head {
 
 /// As many as the HTTP server takes; with more, it says so.
 const MAX_HEADERS: usize = 64;
-/// The usual length of an answer, and some room.
-const ANSWER_BYTES: usize = 256;
+/// Room for an answer, and for the first messages of the link, which go out with it.
+const ANSWER_BYTES: usize = 1_024;
 
 #[cfg(test)]
 mod tests {

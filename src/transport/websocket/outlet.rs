@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use rustls::ServerConnection;
 
 use super::mailbox::{Letter, LinkKey, Mailbox};
-use crate::outbox::{Backlog, Offered, Outlet, QueueFull, Transport};
+use crate::outbox::{Offered, Outlet, QueueFull, Transport};
 use crate::wire::{Code, SnapshotFrames, WS_HEADROOM, ws_header};
 
 /// Leads out over one WebSocket. What a tick and a read touch of it lies in one cache line, the first.
@@ -43,9 +43,12 @@ struct State {
 struct Waiting {
     /// What it did not take of the newest write.
     in_flight: Bytes,
-    /// What goes out next: the answer to the upgrade, later the newest pong or ping.
+    /// What goes out next: the newest pong or ping.
     control: Option<Bytes>,
-    backlog: Backlog,
+    /// Reliable messages, framed, one behind the other: they go out as one write.
+    reliable: Vec<u8>,
+    /// The newest one, behind them.
+    snapshot: Option<Bytes>,
 }
 
 /// How far the closing handshake is.
@@ -63,7 +66,7 @@ impl WebSocketOutlet {
     /// Takes a socket that does not block, the TLS state where there is one, and the answer to the upgrade, which goes out
     /// ahead of whatever is said first.
     pub(super) fn new(socket: TcpStream, tls: Option<Box<ServerConnection>>, answer: Vec<u8>, bound: usize) -> Self {
-        let waiting = Waiting { control: Some(answer.into()), ..Waiting::default() };
+        let waiting = Waiting { reliable: answer, ..Waiting::default() };
         Self {
             socket,
             bound: u32::try_from(bound).unwrap_or(u32::MAX),
@@ -124,8 +127,7 @@ impl WebSocketOutlet {
         if state.phase == Phase::Open {
             state.phase = Phase::Closing;
             let waiting = state.waiting();
-            waiting.backlog.clear();
-            waiting.control = Some(close_frame(Code::Left));
+            (waiting.reliable, waiting.snapshot) = (close_frame(Code::Left), None);
             self.write(&mut state);
         }
     }
@@ -268,7 +270,7 @@ impl WebSocketOutlet {
     }
 
     /// Seals a snapshot and writes it, where nothing waits; returns what was not sealed.
-    fn write_sealed(&self, state: &mut State, frame: &Bytes) -> io::Result<usize> {
+    fn write_sealed(&self, state: &mut State, frame: &[u8]) -> io::Result<usize> {
         let Some(tls) = &mut state.tls else { return Ok(0) };
         let taken = tls.writer().write(frame)?;
         match tls.write_tls(&mut TrySocket(&self.socket)) {
@@ -293,7 +295,7 @@ impl Outlet for WebSocketOutlet {
             return Offered::Closed;
         }
         if !state.is_idle() {
-            let replaced = state.waiting().backlog.replace_snapshot(frames.websocket().clone());
+            let replaced = state.waiting().snapshot.replace(frames.rest_of_websocket(0)).is_some();
             return if replaced { Offered::Replaced } else { Offered::Waiting };
         }
         // The common case, once per player and tick: one system call, and nothing is copied, counted or queued.
@@ -302,7 +304,7 @@ impl Outlet for WebSocketOutlet {
         match written {
             Ok(written) => {
                 if written < frame.len() {
-                    state.waiting().in_flight = frame.slice(written..);
+                    state.waiting().in_flight = frames.rest_of_websocket(written);
                 }
                 if !state.is_idle() {
                     self.write(&mut state);
@@ -311,7 +313,7 @@ impl Outlet for WebSocketOutlet {
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 // Nothing of it went out: it may still give way to a newer one.
-                state.waiting().backlog.replace_snapshot(frame.clone());
+                state.waiting().snapshot = Some(frames.rest_of_websocket(0));
                 self.call_driver(&state);
                 Offered::Waiting
             }
@@ -327,12 +329,15 @@ impl Outlet for WebSocketOutlet {
         if state.phase != Phase::Open {
             return Ok(());
         }
-        let frame = message_frame(message);
-        state.waiting().backlog.push_reliable(frame.clone(), self.bound as usize).or_else(|QueueFull| {
+        if !state.waiting().has_room_for(message, self.bound) {
             // Full of what nobody has flushed yet, perhaps: several long messages at once are no slow reader.
             self.write(&mut state);
-            state.waiting().backlog.push_reliable(frame, self.bound as usize)
-        })
+            if !state.waiting().has_room_for(message, self.bound) {
+                return Err(QueueFull);
+            }
+        }
+        put_message(message, &mut state.waiting().reliable);
+        Ok(())
     }
 
     fn flush(&self) {
@@ -346,9 +351,10 @@ impl Outlet for WebSocketOutlet {
             return;
         }
         state.phase = Phase::Closing;
-        let last = [message_frame(goodbye), close_frame(code)].concat();
-        // Never full: the bound is for what a slow peer may pile up, not for the last word.
-        let _ = state.waiting().backlog.push_reliable(last.into(), usize::MAX);
+        // The bound is for what a slow peer may pile up, not for the last word.
+        let reliable = &mut state.waiting().reliable;
+        put_message(goodbye, reliable);
+        reliable.extend(close_frame(code));
         self.write(&mut state);
         self.call_driver(&state);
     }
@@ -379,25 +385,27 @@ impl State {
 
 impl Waiting {
     fn is_empty(&self) -> bool {
-        self.in_flight.is_empty() && self.control.is_none() && self.backlog.is_empty()
+        self.in_flight.is_empty() && self.control.is_none() && self.reliable.is_empty() && self.snapshot.is_none()
     }
 
-    /// Makes what is to be written next the one in flight; several reliable messages go out as one write.
+    /// Makes what is to be written next the one in flight: control frames, reliable messages, the newest snapshot.
     fn has_next(&mut self) -> bool {
-        if !self.in_flight.is_empty() {
-            return true;
+        if self.in_flight.is_empty() {
+            self.in_flight = if let Some(control) = self.control.take() {
+                control
+            } else if self.reliable.is_empty() {
+                self.snapshot.take().unwrap_or_default()
+            } else {
+                std::mem::take(&mut self.reliable).into()
+            };
         }
-        let Some(first) = self.control.take().or_else(|| self.backlog.pop()) else { return false };
-        self.in_flight = first;
-        if self.backlog.reliable_bytes() > 0 {
-            let mut joined = self.in_flight.to_vec();
-            while joined.len() < JOINED_WRITE && self.backlog.reliable_bytes() > 0 {
-                let Some(next) = self.backlog.pop() else { break };
-                joined.extend_from_slice(&next);
-            }
-            self.in_flight = joined.into();
-        }
-        true
+        !self.in_flight.is_empty()
+    }
+
+    /// Whether one more reliable message may wait. With nothing before it, any may.
+    fn has_room_for(&self, message: &[u8], bound: u32) -> bool {
+        let before = self.in_flight.len() + self.reliable.len();
+        before == 0 || before + WS_HEADROOM + message.len() <= bound as usize
     }
 }
 
@@ -426,18 +434,18 @@ fn read_plain(tls: &mut ServerConnection, plain: &mut [u8]) -> usize {
     tls.reader().read(plain).unwrap_or(0)
 }
 
-fn message_frame(message: &[u8]) -> Bytes {
+fn put_message(message: &[u8], out: &mut Vec<u8>) {
     let mut room = [0; WS_HEADROOM];
-    [ws_header(message.len(), &mut room), message].concat().into()
+    let header = ws_header(message.len(), &mut room);
+    out.reserve(header.len() + message.len());
+    out.extend_from_slice(header);
+    out.extend_from_slice(message);
 }
 
-fn close_frame(code: Code) -> Bytes {
+fn close_frame(code: Code) -> Vec<u8> {
     let reason = code.slug().as_bytes();
     let mut frame = vec![0x88, (2 + reason.len()) as u8];
     frame.extend(code.number().to_be_bytes());
     frame.extend_from_slice(reason);
-    frame.into()
+    frame
 }
-
-/// Reliable messages are joined into one write up to about this many bytes.
-const JOINED_WRITE: usize = 16 * 1_024;
