@@ -37,6 +37,10 @@ use crate::fault::Fault;
 use crate::options::{Cli, Options, Role, Scenario};
 use crate::progress::Progress;
 
+/// The server's own: it is in this program when it is measured.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let Cli { role, options } = Cli::parse();
     let outcome = match role {
