@@ -213,8 +213,7 @@ impl SessionRun {
                 Err(halted) => return Some(crashed(halted)),
             };
             self.metrics.inputs_dropped.of(InputDrop::Malformed).inc_by(u64::from(stepped.undecodable));
-            // Of several ticks that are caught up with, only the last is worth sending.
-            // Of those, only if somebody is there to see it; who comes before the next sees that.
+            // Of several ticks that are caught up with, only the last is worth sending, and that only where somebody is.
             if !audience.is_empty() && (left == 0 || stepped.ended.is_some()) {
                 state.clear();
                 if let Err(halted) = simulation.write_state(state) {
