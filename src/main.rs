@@ -4,7 +4,7 @@
 
 use std::process::ExitCode;
 
-/// Allocations of one size lie together, which few of a link's many cold ones do otherwise
+/// Puts allocations of one size beside each other: what is cold of many links is found sooner
 /// (`docs/decisions/0012-allocator.md`).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

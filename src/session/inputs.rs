@@ -38,7 +38,7 @@ pub struct Batch {
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// Somebody took a seat. Whoever had it has left.
+    /// Somebody took a seat. Whoever had it has left. Boxed, so that the many inputs take a third of the room.
     Join(SeatId, Box<Player>),
     /// The seat was given up.
     Leave(SeatId),

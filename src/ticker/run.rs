@@ -61,6 +61,9 @@ struct Room {
     applied: Vec<(SeatId, InputSeq)>,
 }
 
+/// Who gets snapshots: the link's number, and the way out to it.
+type Audience = Vec<(u64, Arc<dyn Outlet>)>;
+
 /// Who is to get snapshots from the next tick on.
 enum Change {
     Attach(u64, Arc<dyn Outlet>),
@@ -171,7 +174,7 @@ impl SessionRun {
     /// Not to be dropped between ticks: the session would stand still.
     pub async fn drive(&self, mut simulation: Simulation, start: Duration, clock: Clock) -> Outcome {
         let mut schedule = Schedule::new(self.hz, start);
-        let mut audience: Vec<(u64, Arc<dyn Outlet>)> = Vec::new();
+        let (mut audience, mut frames) = (Vec::new(), SnapshotFrames::default());
         // Made once: to be listed anew with those who wait costs as much as a short game's step.
         let (mut stopped, mut listens) = (pin!(self.stop.notified()), false);
         let mut sleep = pin!(tokio::time::sleep_until(clock.instant(schedule.next_due())));
@@ -185,26 +188,29 @@ impl SessionRun {
             self.metrics.tick_lateness.observe(plan.lateness.as_secs_f64());
             self.metrics.ticks.inc_by(u64::from(plan.run));
             self.metrics.ticks_skipped.inc_by(plan.skipped);
-            let ended = ROOM.with_borrow_mut(|room| self.run_ticks(&plan, &mut simulation, &mut audience, room));
+            let ended =
+                ROOM.with_borrow_mut(|room| self.run_ticks(&plan, &mut simulation, &mut audience, &mut frames, room));
             if let Some(outcome) = ended {
                 return outcome;
             }
         }
     }
 
-    /// Runs the ticks that are due and sends what they led to; tells how the session ended, if it did.
+    /// Runs the ticks that are due and sends what they led to, in the memory of `frames`; tells how the session ended, if it
+    /// did.
     fn run_ticks(
         &self,
         plan: &TickPlan,
         simulation: &mut Simulation,
-        audience: &mut Vec<(u64, Arc<dyn Outlet>)>,
+        audience: &mut Audience,
+        frames: &mut SnapshotFrames,
         room: &mut Room,
     ) -> Option<Outcome> {
         let Room { batch, state, applied } = room;
         for left in (0..plan.run).rev() {
             let tick = simulation.tick().next();
             self.tick.store(tick.0, Ordering::Relaxed);
-            let mut frames = self.take(tick, batch, audience);
+            self.take(tick, batch, audience);
             let stepped = simulation.run_tick(batch);
             // While it is hot.
             batch.clear();
@@ -223,10 +229,13 @@ impl SessionRun {
                 applied.extend(simulation.applied());
                 let time_us = plan.due.as_micros() as u64;
                 let newest = applied.iter().copied();
-                let mut frames = frames.take().unwrap_or_default();
                 frames.renew(self.tag, simulation.tick(), time_us, newest, state);
-                self.broadcast(&frames, audience);
-                self.inbox.lock().newest = Some(frames);
+                self.broadcast(frames, audience);
+                // The one before it lends its memory to the next.
+                match &mut self.inbox.lock().newest {
+                    Some(newest) => std::mem::swap(newest, frames),
+                    none => *none = Some(std::mem::take(frames)),
+                }
             }
             if let Some(result) = stepped.ended {
                 return Some(Outcome::Finished(result));
@@ -235,13 +244,8 @@ impl SessionRun {
         None
     }
 
-    /// Takes what has come for a tick, and the snapshot before it for its memory.
-    fn take(
-        &self,
-        tick: Tick,
-        batch: &mut Batch,
-        audience: &mut Vec<(u64, Arc<dyn Outlet>)>,
-    ) -> Option<SnapshotFrames> {
+    /// Takes what has come for a tick.
+    fn take(&self, tick: Tick, batch: &mut Batch, audience: &mut Audience) {
         let mut inbox = self.inbox.lock();
         inbox.tick = tick;
         inbox.mailbox.drain_into(batch);
@@ -251,7 +255,10 @@ impl SessionRun {
                 Change::Detach(link) => audience.retain(|(known, _)| *known != link),
             }
         }
-        inbox.newest.take()
+        if audience.is_empty() {
+            // Soon it will be of long ago.
+            inbox.newest = None;
+        }
     }
 
     /// One frame, built once, straight to the socket of every link that has nothing waiting.
@@ -280,20 +287,21 @@ impl SessionRun {
     }
 }
 
-/// Waits for whichever comes first. What `listens` already is not asked again before something wakes the task: that would
-/// cost as much as a short game's step.
+/// Waits for whichever comes first. Once `listens`, `stopped` is only asked when something other than `due` has woken the task:
+/// to ask each time costs as much as a short game's step.
 async fn wait(mut due: Pin<&mut impl Future>, mut stopped: Pin<&mut impl Future>, listens: &mut bool) {
+    let mut woken = false;
     poll_fn(|context| {
         if due.as_mut().poll(context).is_ready() {
             return Poll::Ready(());
         }
-        if std::mem::take(listens) {
+        if !std::mem::replace(&mut woken, true) && *listens {
             return Poll::Pending;
         }
+        *listens = true;
         stopped.as_mut().poll(context).map(|_| ())
     })
     .await;
-    *listens = true;
 }
 
 /// What became of one snapshot, over all links of a transport.
@@ -307,5 +315,113 @@ fn crashed(halted: Halted) -> Outcome {
     match halted {
         Halted::Ended => Outcome::Stopped,
         Halted::Panicked(said) => Outcome::Crashed(said),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::game::{Flow, Game, Setup, TickContext, erase};
+    use crate::outbox::QueueFull;
+    use crate::wire::Code;
+
+    /// Counts how often it is asked for its state.
+    struct Still(Arc<AtomicU32>);
+
+    impl Game for Still {
+        const NAME: &'static str = "still";
+        const PLAYERS: std::ops::RangeInclusive<u16> = 1..=2;
+        type Settings = ();
+        type Input = ();
+        type State = u32;
+
+        fn new((): (), _: &Setup) -> Self {
+            Self(Arc::default())
+        }
+
+        fn input(&mut self, _: SeatId, (): ()) {}
+
+        fn step(&mut self, _: &TickContext) -> Flow {
+            Flow::Continue
+        }
+
+        fn snapshot(&self) -> u32 {
+            self.0.fetch_add(1, Ordering::Relaxed)
+        }
+    }
+
+    /// Keeps the ticks of the snapshots it is offered.
+    #[derive(Default)]
+    struct Watcher(Mutex<Vec<u32>>);
+
+    impl Outlet for Watcher {
+        fn transport(&self) -> Transport {
+            Transport::Memory
+        }
+
+        fn offer_snapshot(&self, frames: &SnapshotFrames) -> Offered {
+            let message = crate::codec::decode(&frames.body()).unwrap();
+            if let crate::wire::ServerMessage::Snapshot(snapshot) = message {
+                self.0.lock().push(snapshot.tick.0);
+            }
+            Offered::Sent
+        }
+
+        fn queue(&self, _: &Bytes) -> Result<(), QueueFull> {
+            Ok(())
+        }
+
+        fn flush(&self) {}
+
+        fn close(&self, _: Code, _: &Bytes) {}
+    }
+
+    /// A session on a clock that is stopped, whose first tick is due after `wait`, and the count of its states.
+    fn session(hz: u8, wait: Duration) -> (Arc<SessionRun>, Arc<AtomicU32>, tokio::task::JoinHandle<Outcome>) {
+        let run = Arc::new(SessionRun::new(SessionId(1), SessionTag(1), hz, 2, Arc::new(Metrics::new())));
+        let states = Arc::new(AtomicU32::new(0));
+        let simulation = Simulation::new(erase(Still(Arc::clone(&states))), 2, hz);
+        let clock = Clock::start();
+        let driven = Arc::clone(&run);
+        let task = tokio::spawn(async move { driven.drive(simulation, clock.now() + wait, clock).await });
+        (run, states, task)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_hears_at_once_that_it_is_stopped_whenever_it_first_ticked() {
+        for wait in [Duration::ZERO, Duration::from_millis(300)] {
+            let (run, _, task) = session(1, wait);
+            tokio::time::sleep(Duration::from_millis(2_400)).await;
+            let stopped = tokio::time::Instant::now();
+            run.stop();
+            assert_eq!(task.await.unwrap(), Outcome::Stopped);
+            assert!(stopped.elapsed() < Duration::from_millis(10), "{:?}", stopped.elapsed());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_that_nobody_watches_writes_no_state_and_who_comes_sees_only_what_is_new() {
+        let (run, states, _task) = session(20, Duration::from_millis(50));
+        let next_ticks = async |count: u64| tokio::time::sleep(Duration::from_millis(50 * count)).await;
+        tokio::time::sleep(Duration::from_millis(25)).await;
+        next_ticks(3).await;
+        assert_eq!(states.load(Ordering::Relaxed), 0);
+        let (first, second) = (Arc::new(Watcher::default()), Arc::new(Watcher::default()));
+        run.attach(1, Arc::clone(&first) as Arc<dyn Outlet>);
+        next_ticks(2).await;
+        run.attach(2, Arc::clone(&second) as Arc<dyn Outlet>);
+        next_ticks(1).await;
+        run.detach(1);
+        run.detach(2);
+        next_ticks(4).await;
+        assert_eq!(*first.0.lock(), [4, 5, 6]);
+        assert_eq!(*second.0.lock(), [5, 6], "the newest at once, for one who is not the first");
+        assert_eq!(states.load(Ordering::Relaxed), 3);
+        run.attach(3, Arc::clone(&second) as Arc<dyn Outlet>);
+        next_ticks(1).await;
+        assert_eq!(*second.0.lock(), [5, 6, 11], "not a state of long ago");
     }
 }

@@ -397,6 +397,20 @@ mod tests {
     }
 
     #[test]
+    fn a_snapshot_is_written_where_the_last_one_lay_unless_somebody_still_holds_that() {
+        let (mut frames, fresh) = (snapshot(1, 1, 300), snapshot(1, 2, 300));
+        assert!(frames.shared_datagrams().is_some());
+        let place = frames.websocket().as_ptr();
+        frames.renew(SessionTag(1), Tick(2), 0, std::iter::empty(), &[2; 300]);
+        assert_eq!((frames.websocket(), frames.shared_datagrams()), (fresh.websocket(), fresh.shared_datagrams()));
+        assert_eq!(frames.websocket().as_ptr(), place);
+        let held = frames.rest_of_websocket(3);
+        frames.renew(SessionTag(1), Tick(3), 0, std::iter::empty(), &[3; 300]);
+        assert_eq!(held, &fresh.websocket()[3..]);
+        assert_eq!(frames.websocket(), snapshot(1, 3, 300).websocket());
+    }
+
+    #[test]
     fn a_small_snapshot_is_one_datagram_behind_the_prefix() {
         let frames = snapshot(1, 1, 10);
         let datagrams = frames.datagrams(&[0xee]).unwrap();

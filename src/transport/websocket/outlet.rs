@@ -43,6 +43,8 @@ struct State {
 struct Waiting {
     /// What it did not take of the newest write.
     in_flight: Bytes,
+    /// Whether those are reliable messages, which count against the bound until they are written.
+    is_reliable_in_flight: bool,
     /// What goes out next: the newest pong or ping.
     control: Option<Bytes>,
     /// Reliable messages, framed, one behind the other: they go out as one write.
@@ -304,7 +306,8 @@ impl Outlet for WebSocketOutlet {
         match written {
             Ok(written) => {
                 if written < frame.len() {
-                    state.waiting().in_flight = frames.rest_of_websocket(written);
+                    let rest = frames.rest_of_websocket(written);
+                    *state.waiting() = Waiting { in_flight: rest, ..Waiting::default() };
                 }
                 if !state.is_idle() {
                     self.write(&mut state);
@@ -391,6 +394,7 @@ impl Waiting {
     /// Makes what is to be written next the one in flight: control frames, reliable messages, the newest snapshot.
     fn has_next(&mut self) -> bool {
         if self.in_flight.is_empty() {
+            self.is_reliable_in_flight = self.control.is_none() && !self.reliable.is_empty();
             self.in_flight = if let Some(control) = self.control.take() {
                 control
             } else if self.reliable.is_empty() {
@@ -404,7 +408,8 @@ impl Waiting {
 
     /// Whether one more reliable message may wait. With nothing before it, any may.
     fn has_room_for(&self, message: &[u8], bound: u32) -> bool {
-        let before = self.in_flight.len() + self.reliable.len();
+        let in_flight = if self.is_reliable_in_flight { self.in_flight.len() } else { 0 };
+        let before = in_flight + self.reliable.len();
         before == 0 || before + WS_HEADROOM + message.len() <= bound as usize
     }
 }
@@ -448,4 +453,29 @@ fn close_frame(code: Code) -> Vec<u8> {
     frame.extend(code.number().to_be_bytes());
     frame.extend_from_slice(reason);
     frame
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::ids::{SessionTag, Tick};
+
+    #[test]
+    fn a_long_snapshot_under_way_takes_no_room_from_messages_and_those_have_their_bound() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let _peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (socket, _) = listener.accept().unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let outlet = WebSocketOutlet::new(socket, None, Vec::new(), 1_024);
+        // More than the system takes for a peer that does not read.
+        let long = SnapshotFrames::new(SessionTag(1), Tick(1), 0, std::iter::empty(), &vec![7; 32 << 20]);
+        assert_eq!(outlet.offer_snapshot(&long), Offered::Sent);
+        assert!(!outlet.state.lock().is_idle());
+        let message = Bytes::from_static(&[1; 100]);
+        let taken = (0..100).take_while(|_| outlet.queue(&message).is_ok()).count();
+        assert_eq!(taken, 9, "of 102 bytes each, with room kept for the longest header");
+    }
 }
